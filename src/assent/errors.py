@@ -1,0 +1,134 @@
+"""Every error this package raises on purpose.
+
+    AssentError
+      ConfigError               the settings are wrong; the message lists every problem with its path
+      ProjectError              the project folder cannot be used as it is
+        NotAProject             the folder holds no assent.toml
+        NewerSchema             the folder was written by a newer version of Assent
+        ProjectBusy             another process is writing to this project
+      StoreError                the database refused a request
+        UnknownRecord           no row has this id
+        IdempotencyConflict     the same key came back with other content
+        AlreadySuperseded       the event was edited or undone before
+        StoreDamaged            `db check` found changed, missing or doubled records
+      ModelError                a model folder or tokenizer cannot be used
+        NotAModel               the folder is not a Hugging Face model folder
+        TokenizerUnfit          the tokenizer lacks pad or eos, or they are the same token
+      DataError                 the training data cannot be used (names the row)
+      RewardError               a reward function returned the wrong count or a value that is not finite
+      TrainingError             training cannot go on
+        NonFinite               a loss or a gradient is NaN or infinite
+        SelfCheckFailed         PPO's first minibatch does not reproduce the sampler's log-probabilities
+        CannotResume            the saved state does not fit the run
+        DiskFull                the disk is full; what was complete before is untouched
+
+Anything else that escapes is a bug. The CLI turns `AssentError` into one line and exit status 2, the
+API into `application/problem+json` with the `status` below. To add one: subclass the category, name
+it for what happened, keep it picklable (one message argument), and add it to the tree above.
+"""
+
+
+class AssentError(Exception):
+    """Base of every deliberate error; `status` is the HTTP status that reports it."""
+
+    status = 500
+
+
+class ConfigError(AssentError):
+    """The settings cannot be used as given."""
+
+    status = 422
+
+
+class ProjectError(AssentError):
+    """The project folder cannot be used as it is."""
+
+    status = 409
+
+
+class NotAProject(ProjectError):
+    """The folder holds no assent.toml."""
+
+    status = 404
+
+
+class NewerSchema(ProjectError):
+    """The folder was written by a newer version of Assent."""
+
+
+class ProjectBusy(ProjectError):
+    """Another process is writing to this project."""
+
+
+class StoreError(AssentError):
+    """The database refused a request."""
+
+
+class UnknownRecord(StoreError):
+    """No row has this id."""
+
+    status = 404
+
+
+class IdempotencyConflict(StoreError):
+    """The same idempotency key came back with other content."""
+
+    status = 409
+
+
+class AlreadySuperseded(StoreError):
+    """The event was edited or undone before."""
+
+    status = 409
+
+
+class StoreDamaged(StoreError):
+    """Records were changed, lost or doubled outside Assent."""
+
+
+class ModelError(AssentError):
+    """A model folder or tokenizer cannot be used."""
+
+    status = 422
+
+
+class NotAModel(ModelError):
+    """The folder is not a Hugging Face model folder."""
+
+
+class TokenizerUnfit(ModelError):
+    """The tokenizer lacks pad or eos, or uses one token for both."""
+
+
+class DataError(AssentError):
+    """The training data cannot be used; the message names the row."""
+
+    status = 422
+
+
+class RewardError(AssentError):
+    """A reward function returned the wrong count, or a value that is not finite."""
+
+    status = 422
+
+
+class TrainingError(AssentError):
+    """Training cannot go on."""
+
+
+class NonFinite(TrainingError):
+    """A loss or a gradient is NaN or infinite."""
+
+
+class SelfCheckFailed(TrainingError):
+    """The first minibatch does not reproduce the log-probabilities of the sampler."""
+
+
+class CannotResume(TrainingError):
+    """The saved state does not fit the run."""
+
+
+class DiskFull(TrainingError):
+    """The disk is full; what was complete before is untouched."""
+
+    status = 507

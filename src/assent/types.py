@@ -1,0 +1,125 @@
+"""The vocabulary every package shares: records without behaviour, and protocols to call upwards.
+
+A lower layer that must call something higher (a progress bar, a metric sink, a judge, a reward)
+takes one of the protocols below and is handed the real thing by the layer that knows it.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+Verdict = Literal["first", "second", "tie", "both_bad", "cannot_judge"]
+"""What came back for a comparison; `first` and `second` name the sides as stored, not as shown."""
+
+PromptKind = Literal["plain", "few_shot", "user"]
+Split = Literal["train", "validation", "test"]
+"""train: sampled, judged and optimised on. validation: promotion only. test: measured only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What the policy is asked; `group` keeps prompts about one thing in one split."""
+
+    text: str
+    kind: PromptKind = "plain"
+    source: str = "user"
+    split: Split = "train"
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponsePair:
+    """Two responses to one prompt, as text: what a judge sees."""
+
+    prompt: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreferencePair:
+    """One training example of a reward model: the chosen response won against the rejected one."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demonstration:
+    """One supervised example: the response somebody wrote for a prompt."""
+
+    prompt: str
+    response: str
+
+
+@runtime_checkable
+class RewardFunction(Protocol):
+    """A reward on text: one finite float for each prompt and response, in order."""
+
+    def __call__(self, prompts: Sequence[str], responses: Sequence[str]) -> Sequence[float]:
+        """Score each response; called with equally long sequences."""
+        ...
+
+
+class Judge(Protocol):
+    """Whoever compares two responses: a person, a simulated annotator, a model."""
+
+    def judge(self, pairs: Sequence[ResponsePair], seed: int) -> Sequence[Verdict]:
+        """One verdict a pair, in order; the same seed gives the same verdicts."""
+        ...
+
+
+class MetricSink(Protocol):
+    """Where metrics go: a JSONL file always, dashboards where asked for."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record named values of one step; names come from `config.metrics`."""
+        ...
+
+
+class ProgressTask(Protocol):
+    """One bar: a stage of known length."""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Move the bar; `note` is the latest figure worth showing."""
+        ...
+
+
+class Progress(Protocol):
+    """Shows how far long work is and how much time is left."""
+
+    def task(self, name: str, total: int, done: int = 0) -> AbstractContextManager[ProgressTask]:
+        """Open a bar of `total` steps of which `done` were finished by an earlier process."""
+        ...
+
+
+class _SilentTask:
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        pass
+
+
+class _SilentContext(AbstractContextManager[ProgressTask]):
+    def __enter__(self) -> ProgressTask:
+        return _SilentTask()
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class SilentProgress:
+    """Shows nothing; the default of every Python call."""
+
+    def task(self, name: str, total: int, done: int = 0) -> AbstractContextManager[ProgressTask]:
+        """A bar nobody sees."""
+        del name, total, done
+        return _SilentContext()
+
+
+class NoMetrics:
+    """Drops every metric; for callers with a loop of their own."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Ignore the values."""
+        del step, metrics
