@@ -1,0 +1,1 @@
+"""The mathematics of the loop: pure functions on tensors, which take numbers and never settings."""

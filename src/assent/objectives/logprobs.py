@@ -1,0 +1,79 @@
+"""Log-probabilities and entropies from logits, in float32 at least, at the sampling temperature.
+
+A causal model's output at position t predicts the token at t + 1. The functions here take logits
+*aligned* with what they predict: `logits[:, i]` is the distribution that `tokens[:, i]` was drawn
+from. For a response after a prompt of width P that is `output[:, P - 1 : -1]`, also where a value
+head reads the state before each response token. `next_token_logprobs` does the shift itself.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def tempered_logprobs(
+    logits: Float[Tensor, "*shape vocab"], *, temperature: float
+) -> Float[Tensor, "*shape vocab"]:
+    """Log-softmax of logits / temperature, in float32, or float64 if the logits are.
+
+    Raises:
+        ValueError: the temperature is not above zero.
+    """
+    if not temperature > 0:
+        message = f"temperature must be above 0, not {temperature}"
+        raise ValueError(message)
+    # bfloat16 logits carry about three digits: a log-softmax in them is off by 1e-2 nats.
+    precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return torch.log_softmax(precise / temperature, dim=-1)
+
+
+def token_logprobs(
+    logits: Float[Tensor, "batch seq vocab"],
+    tokens: Int[Tensor, "batch seq"],
+    *,
+    temperature: float,
+) -> Float[Tensor, "batch seq"]:
+    """Log-probability, in nats, of each token under the distribution it was sampled from.
+
+    Args:
+        logits: aligned with the tokens (see the module): one position before them in the output.
+        tokens: the tokens to score; padding needs any valid id and its result means nothing.
+        temperature: what the sampler divided its logits by. Use the same for the policy, the old
+            policy and the reference: without it the importance ratio does not start at 1.
+
+    Returns:
+        float32 (float64 for float64 logits), with gradient.
+
+    Source: Ziegler et al. 2019, `policy.py` of openai/lm-human-preferences (logits / temperature).
+    """
+    logprobs = tempered_logprobs(logits, temperature=temperature)
+    return logprobs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+
+
+def next_token_logprobs(
+    logits: Float[Tensor, "batch seq vocab"],
+    tokens: Int[Tensor, "batch seq"],
+    *,
+    temperature: float,
+) -> Float[Tensor, "batch seq-1"]:
+    """`token_logprobs` of whole texts, the model's output as it comes: column t scores token t + 1.
+
+    The first token of a text has no prediction, so the result is one column narrower.
+    """
+    return token_logprobs(logits[:, :-1], tokens[:, 1:], temperature=temperature)
+
+
+def entropy_from_logits(
+    logits: Float[Tensor, "*shape vocab"], *, temperature: float
+) -> Float[Tensor, "*shape"]:
+    r"""Entropy, in nats, of the tempered distribution at each position.
+
+    .. math:: H = -\sum_v p_v \log p_v, \qquad p = \mathrm{softmax}(\mathrm{logits} / \tau)
+
+    Between 0 and log(vocab); tokens forbidden by a logit of minus infinity add nothing. With
+    gradient.
+    """
+    logprobs = tempered_logprobs(logits, temperature=temperature)
+    # 0 log 0 is 0; the replacement also keeps the gradient of forbidden tokens finite.
+    finite = logprobs.masked_fill(logprobs == -torch.inf, 0.0)
+    return -(logprobs.exp() * finite).sum(dim=-1)

@@ -1,0 +1,145 @@
+"""PPO's two losses, over the tokens that count.
+
+Each takes `normaliser`: what the sum over tokens is divided by. Left out, it is the number of
+tokens that count, and the loss a mean. When a batch is split into micro-batches, pass the token count of
+the whole batch to each: then the losses, the fractions and the means add up to those of the batch,
+and so do the gradients, to rounding. A mean of per-micro-batch means would weigh tokens unequally.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from assent.objectives.masks import masked_sum, zero_outside
+
+
+class PolicyLoss(NamedTuple):
+    """PPO's policy loss and what to watch; all but `loss` are detached."""
+
+    loss: Float[Tensor, ""]
+    clip_fraction: Float[Tensor, ""]
+    """Share of tokens, in [0, 1], whose gradient the clipping removed."""
+    approximate_kl: Float[Tensor, ""]
+    """Half the mean squared change of log-probability since sampling, in nats a token."""
+    ratio_mean: Float[Tensor, ""]
+    """Mean of new over old probability; 1 on the first minibatch."""
+    ratio_max_deviation: Float[Tensor, ""]
+    """Largest |ratio - 1|; over micro-batches take the maximum, it is not divided."""
+
+
+class ValueLoss(NamedTuple):
+    """The value head's regression loss."""
+
+    loss: Float[Tensor, ""]
+    clip_fraction: Float[Tensor, ""]
+    """Share of tokens, in [0, 1], where the clipped error was the larger; detached."""
+
+
+def ppo_policy_loss(
+    logprobs: Float[Tensor, "batch seq"],
+    old_logprobs: Float[Tensor, "batch seq"],
+    advantages: Float[Tensor, "batch seq"],
+    mask: Bool[Tensor, "batch seq"],
+    *,
+    clip_range: float,
+    normaliser: Tensor | float | int | None = None,
+) -> PolicyLoss:
+    r"""PPO's clipped surrogate, as a loss to minimise.
+
+    .. math:: L = \frac1N \sum_t \max(-A_t \rho_t,\ -A_t\,\mathrm{clip}(\rho_t, 1-\epsilon,
+              1+\epsilon)), \qquad \rho_t = \pi(y_t) / \pi_{old}(y_t)
+
+    Args:
+        logprobs: of the policy being trained, at the sampling temperature, in nats.
+        old_logprobs: of the policy that sampled, the same through all epochs on a batch.
+        advantages: usually whitened over the batch; reward units otherwise.
+        mask: True on response tokens.
+        clip_range: epsilon, > 0; usually 0.2.
+        normaliser: N; the number of tokens that count if left out (see the module).
+
+    Returns:
+        The loss, with gradient in `logprobs` only, and figures divided by the same N.
+
+    Raises:
+        ValueError: no token counts and no normaliser is given.
+
+    Source: Schulman et al. 2017, eq. 7.
+    """
+    count = token_count(mask, normaliser)
+    # Masked before the exponential, so that junk in the padding cannot overflow into the gradient.
+    log_ratio = zero_outside(logprobs - old_logprobs.detach(), mask)
+    ratio = log_ratio.exp()
+    advantages = zero_outside(advantages.detach(), mask)
+    unclipped = -advantages * ratio
+    clipped = -advantages * ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
+    loss = masked_sum(torch.maximum(unclipped, clipped), mask) / count
+    with torch.no_grad():
+        deviation = zero_outside((ratio - 1.0).abs(), mask)
+        return PolicyLoss(
+            loss=loss,
+            clip_fraction=masked_sum((clipped > unclipped).to(loss.dtype), mask) / count,
+            approximate_kl=0.5 * masked_sum(log_ratio.square(), mask) / count,
+            ratio_mean=masked_sum(ratio, mask) / count,
+            ratio_max_deviation=deviation.max(),
+        )
+
+
+def value_loss(
+    values: Float[Tensor, "batch seq"],
+    old_values: Float[Tensor, "batch seq"],
+    returns: Float[Tensor, "batch seq"],
+    mask: Bool[Tensor, "batch seq"],
+    *,
+    clip_range: float | None,
+    normaliser: Tensor | float | int | None = None,
+) -> ValueLoss:
+    r"""Squared error of the value head, pessimistic about moving far from the old values.
+
+    .. math:: L = \frac{1}{2N} \sum_t \max\bigl((V_t - R_t)^2,\
+              (\mathrm{clip}(V_t, V^{old}_t - \epsilon, V^{old}_t + \epsilon) - R_t)^2\bigr)
+
+    Args:
+        values: of the value head being trained, in reward units.
+        old_values: as they were when the batch was sampled.
+        returns: regression targets, `Advantages.returns`, in reward units.
+        mask: True on response tokens.
+        clip_range: epsilon, in reward units, > 0; usually 0.2. None leaves the clipping out.
+        normaliser: N; the number of tokens that count if left out (see the module).
+
+    Returns:
+        The loss, with gradient in `values` only. PPO usually weighs it 0.1.
+
+    Raises:
+        ValueError: no token counts and no normaliser is given.
+
+    Source: `ppo2` of openai/baselines, and Ziegler et al. 2019 (lm-human-preferences).
+    """
+    count = token_count(mask, normaliser)
+    values = zero_outside(values, mask)
+    returns = zero_outside(returns.detach(), mask)
+    error = (values - returns).square()
+    if clip_range is None:
+        return ValueLoss(0.5 * masked_sum(error, mask) / count, error.new_zeros(()))
+    old_values = zero_outside(old_values.detach(), mask)
+    near = torch.clamp(values, old_values - clip_range, old_values + clip_range)
+    clipped_error = (near - returns).square()
+    loss = 0.5 * masked_sum(torch.maximum(error, clipped_error), mask) / count
+    clipped = (clipped_error > error).detach().to(loss.dtype)
+    return ValueLoss(loss, masked_sum(clipped, mask) / count)
+
+
+def token_count(
+    mask: Bool[Tensor, "batch seq"], normaliser: Tensor | float | int | None
+) -> Tensor | float | int:
+    """What to divide a sum over tokens by: the normaliser if given, else the tokens that count.
+
+    Raises:
+        ValueError: it would be zero.
+    """
+    count = mask.sum() if normaliser is None else normaliser
+    if not bool(count > 0):
+        message = f"a loss needs a token that counts: mask {tuple(mask.shape)}, divisor {count}"
+        raise ValueError(message)
+    return count

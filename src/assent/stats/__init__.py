@@ -1,0 +1,1 @@
+"""Statistics in plain numpy: how sure a figure is, and which of two is better."""

@@ -1,0 +1,173 @@
+"""Intervals: what range a figure measured on some prompts leaves open.
+
+Resampling is over clusters where items are not independent (responses to one prompt, prompts about
+one fact): give one label an item. The same seed gives the same interval.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+_CHUNK_CELLS = 4_000_000
+"""Resampling weights held at a time: 32 MB, whatever the number of items."""
+
+
+class Interval(NamedTuple):
+    """Both ends, in the units of the figure."""
+
+    low: float
+    high: float
+
+
+class ClusterTotals(NamedTuple):
+    """Items added up within their cluster: all a bootstrap of a mean needs."""
+
+    sums: NDArray[np.float64]
+    """(rows, clusters): for each row of values, the sum over each cluster's items."""
+    counts: NDArray[np.float64]
+    """(clusters,): the number of items."""
+
+
+def wilson(successes: float, count: int, level: float = 0.95) -> Interval:
+    """Interval of a proportion; honest at 0, at 1 and for small counts.
+
+    Args:
+        successes: how many of `count`, ties counted half.
+        count: how many were tried; 0 leaves everything open, (0, 1).
+        level: coverage, in (0, 1).
+
+    Raises:
+        ValueError: there are more successes than trials, or fewer than none.
+
+    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+    """
+    _check_level(level)
+    if not 0 <= successes <= count:
+        message = f"{successes} successes in {count} trials"
+        raise ValueError(message)
+    if count == 0:
+        return Interval(0.0, 1.0)
+    z = float(stats.norm.ppf(0.5 + level / 2))
+    share, spread = successes / count, z * z / count
+    centre = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * float(np.sqrt(share * (1 - share) / count + spread / (4 * count)))
+    # At the two ends the formula gives 0 and 1 up to rounding, which must not leave [0, 1].
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    high = 1.0 if successes == count else min(1.0, centre + half)
+    return Interval(low, high)
+
+
+def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+    """Student's interval of the mean of independent values, in their units.
+
+    Raises:
+        ValueError: there are fewer than two values, or one is not finite.
+    """
+    _check_level(level)
+    sample = finite_vector(values, "values")
+    if len(sample) < 2:
+        message = f"an interval needs at least 2 values, not {len(sample)}"
+        raise ValueError(message)
+    t = float(stats.t.ppf(0.5 + level / 2, len(sample) - 1))
+    half = t * float(sample.std(ddof=1)) / float(np.sqrt(len(sample)))
+    mean = float(sample.mean())
+    return Interval(mean - half, mean + half)
+
+
+def bootstrap_mean(
+    values: ArrayLike,
+    clusters: ArrayLike | None = None,
+    *,
+    resamples: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Percentile bootstrap interval of the mean over items, whole clusters resampled.
+
+    Args:
+        values: one an item, in any units.
+        clusters: one label an item; every item is its own cluster if left out.
+        resamples: bootstrap samples, usually 10,000.
+        seed: of the resampling.
+        level: coverage, in (0, 1).
+
+    Raises:
+        ValueError: fewer than two clusters, sizes that do not fit, or a value that is not finite.
+
+    Source: Efron & Tibshirani 1993, chapter 13; clusters: Davison & Hinkley 1997, section 3.8.
+    """
+    _check_level(level)
+    totals = cluster_totals(finite_vector(values, "values")[None, :], clusters)
+    means = resampled_means(totals, resamples=resamples, rng=np.random.default_rng(seed))
+    return percentile_interval(means[:, 0], level)
+
+
+def cluster_totals(values: NDArray[np.float64], clusters: ArrayLike | None = None) -> ClusterTotals:
+    """Sum each row of `values` (rows, items) within clusters.
+
+    Raises:
+        ValueError: there is not one label an item.
+    """
+    items = values.shape[1]
+    if clusters is None:
+        return ClusterTotals(values, np.ones(items))
+    labels: NDArray[Any] = np.asarray(clusters)
+    if labels.shape != (items,):
+        message = f"{items} items need {items} cluster labels, not shape {labels.shape}"
+        raise ValueError(message)
+    found, index = np.unique(labels, return_inverse=True)
+    sums = np.zeros((values.shape[0], len(found)))
+    np.add.at(sums.T, index, values.T)
+    return ClusterTotals(sums, np.bincount(index, minlength=len(found)).astype(np.float64))
+
+
+def resampled_means(
+    totals: ClusterTotals, *, resamples: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Mean of each row in each bootstrap sample of clusters: (resamples, rows).
+
+    Raises:
+        ValueError: there are fewer than two clusters, so resampling would always give the same.
+    """
+    count = len(totals.counts)
+    if count < 2:
+        message = f"a bootstrap needs at least 2 clusters, not {count}"
+        raise ValueError(message)
+    means = np.empty((resamples, totals.sums.shape[0]))
+    rows = max(1, _CHUNK_CELLS // count)
+    for start in range(0, resamples, rows):
+        size = min(rows, resamples - start)
+        drawn = rng.multinomial(count, np.full(count, 1 / count), size=size).astype(np.float64)
+        means[start : start + size] = (drawn @ totals.sums.T) / (drawn @ totals.counts)[:, None]
+    return means
+
+
+def percentile_interval(draws: NDArray[np.float64], level: float) -> Interval:
+    """The central share `level` of the draws."""
+    low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2])
+    return Interval(float(low), float(high))
+
+
+def finite_vector(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """The values as a vector of float64.
+
+    Raises:
+        ValueError: they are not one-dimensional, or one is NaN or infinite; says where.
+    """
+    vector = np.asarray(values, dtype=np.float64)
+    if vector.ndim != 1:
+        message = f"{name} must be a list of numbers, not of shape {vector.shape}"
+        raise ValueError(message)
+    bad = np.flatnonzero(~np.isfinite(vector))
+    if len(bad):
+        message = f"{name}[{bad[0]}] is {vector[bad[0]]}"
+        raise ValueError(message)
+    return vector
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        message = f"level must lie between 0 and 1, not {level}"
+        raise ValueError(message)
