@@ -1,12 +1,10 @@
 """The language-model loss: pretraining on texts, and fine-tuning on demonstrations."""
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from assent.objectives.logprobs import next_token_logprobs
-from assent.objectives.masks import masked_sum
-from assent.objectives.policy_losses import token_count
+from assent.objectives.logprobs import token_logprobs
+from assent.objectives.masks import token_count
 
 
 def target_mask(mask: Bool[Tensor, "batch seq"]) -> Bool[Tensor, "batch seq-1"]:
@@ -42,7 +40,6 @@ def sft_loss(
     """
     targets = target_mask(mask)
     count = token_count(targets, normaliser)
-    # A logit of NaN at a padded position would reach the gradient through the softmax.
-    predicting = torch.nn.functional.pad(targets, (0, 1), value=False).unsqueeze(-1)
-    safe = torch.where(predicting, logits, torch.zeros_like(logits))
-    return -masked_sum(next_token_logprobs(safe, tokens, temperature=1.0), targets) / count
+    # Selected before the softmax: prompts and padding cost nothing and no junk reaches the gradient.
+    learned, labels = logits[:, :-1][targets], tokens[:, 1:][targets]
+    return -token_logprobs(learned, labels, temperature=1.0).sum() / count

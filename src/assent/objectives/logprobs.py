@@ -28,11 +28,11 @@ def tempered_logprobs(
 
 
 def token_logprobs(
-    logits: Float[Tensor, "batch seq vocab"],
-    tokens: Int[Tensor, "batch seq"],
+    logits: Float[Tensor, "*shape vocab"],
+    tokens: Int[Tensor, "*shape"],
     *,
     temperature: float,
-) -> Float[Tensor, "batch seq"]:
+) -> Float[Tensor, "*shape"]:
     """Log-probability, in nats, of each token under the distribution it was sampled from.
 
     Args:

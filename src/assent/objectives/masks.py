@@ -94,6 +94,21 @@ def zero_outside(
     return torch.where(mask, values, torch.zeros_like(values))
 
 
+def token_count(
+    mask: Bool[Tensor, "*shape"], normaliser: Tensor | float | int | None
+) -> Tensor | float | int:
+    """What to divide a sum over tokens by: the normaliser if given, else the tokens that count.
+
+    Raises:
+        ValueError: it would be zero.
+    """
+    count = mask.sum() if normaliser is None else normaliser
+    if not bool(count > 0):
+        message = f"a loss needs a token that counts: mask {tuple(mask.shape)}, divisor {count}"
+        raise ValueError(message)
+    return count
+
+
 def response_mask_until_eos(
     tokens: Int[Tensor, "batch seq"], eos_id: int
 ) -> Bool[Tensor, "batch seq"]:

@@ -1,9 +1,9 @@
 """PPO's two losses, over the tokens that count.
 
 Each takes `normaliser`: what the sum over tokens is divided by. Left out, it is the number of
-tokens that count, and the loss a mean. When a batch is split into micro-batches, pass the token count of
-the whole batch to each: then the losses, the fractions and the means add up to those of the batch,
-and so do the gradients, to rounding. A mean of per-micro-batch means would weigh tokens unequally.
+tokens that count, and the loss a mean. When a batch is split into micro-batches, pass the token
+count of the whole batch to each: then the losses, the fractions and the means add up to those of
+the batch, and so do the gradients, to rounding. A mean of means would weigh tokens unequally.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from assent.objectives.masks import masked_sum, zero_outside
+from assent.objectives.masks import masked_sum, token_count, zero_outside
 
 
 class PolicyLoss(NamedTuple):
@@ -128,18 +128,3 @@ def value_loss(
     loss = 0.5 * masked_sum(torch.maximum(error, clipped_error), mask) / count
     clipped = (clipped_error > error).detach().to(loss.dtype)
     return ValueLoss(loss, masked_sum(clipped, mask) / count)
-
-
-def token_count(
-    mask: Bool[Tensor, "batch seq"], normaliser: Tensor | float | int | None
-) -> Tensor | float | int:
-    """What to divide a sum over tokens by: the normaliser if given, else the tokens that count.
-
-    Raises:
-        ValueError: it would be zero.
-    """
-    count = mask.sum() if normaliser is None else normaliser
-    if not bool(count > 0):
-        message = f"a loss needs a token that counts: mask {tuple(mask.shape)}, divisor {count}"
-        raise ValueError(message)
-    return count

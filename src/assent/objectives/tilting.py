@@ -140,9 +140,16 @@ def soft_values(
 
 
 def sequence_logprobs(step_logprobs: Sequence[Float[Tensor, "_ _"]]) -> Float[Tensor, " leaves"]:
-    """Log-probability of each whole sequence of such a tree: the sum along its path."""
-    total = torch.zeros(1, dtype=torch.float64)
-    for logprobs in step_logprobs:
+    """Log-probability of each whole sequence of such a tree: the sum along its path.
+
+    Raises:
+        ValueError: the sizes do not make a tree.
+    """
+    total = step_logprobs[0].new_zeros(len(step_logprobs[0]), dtype=torch.float64)
+    for depth, logprobs in enumerate(step_logprobs):
+        if len(logprobs) != len(total):
+            message = f"depth {depth} has {len(logprobs)} nodes, not {len(total)}"
+            raise ValueError(message)
         total = (total.unsqueeze(1) + logprobs.double()).flatten()
     return total
 

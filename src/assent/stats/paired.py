@@ -86,8 +86,8 @@ def peak_and_fall(
     points of a flat curve that happens in 13 of 14 runs, and the highest point is high partly by
     luck. So the peak is located on the mean over one half of the prompts, and the fall from there
     to the end is measured on the other half, where that luck is absent; then the other way round,
-    and the two are averaged. On a flat curve the expected fall is zero, and on a curve whose true peak is
-    located imprecisely it is too small rather than too large.
+    and the two are averaged. On a flat curve the expected fall is zero, and where the true peak is
+    located imprecisely the fall comes out too small rather than too large.
 
     The interval is a percentile bootstrap over the prompts of each half, the peak located anew in
     each sample, so that its uncertainty is included.
