@@ -1,0 +1,73 @@
+# Two commands do all the set-up: `make demo` and `make test`. The rest is for working on Assent.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+TORCH := 2.13.0
+
+# One thread a process: runs repeat to the last bit, and two test workers do not fight over cores.
+test test-all cover: export OMP_NUM_THREADS = 1
+
+.PHONY: help setup demo test test-all lint types layers cover fmt docs lock clean
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## install every pinned version into .venv (instant when nothing changed)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Assent needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "this Python cannot make environments: apt-get install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## the whole loop in the embedded world, written to ./demo
+	$(BIN)/assent demo --out demo
+
+test: lint types layers ## all checks and every test but the long ones
+	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not slow" --cov --cov-report=term
+
+test-all: lint types layers ## `make test` and the long learning, load and speed tests
+	$(PYTEST) -n $(WORKERS) --dist loadgroup
+
+cover: setup ## which lines no test runs, as a page in htmlcov/
+	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not slow" --cov --cov-report=html
+
+lint: setup ## ruff: style and likely mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## mypy --strict on src and tests
+	$(BIN)/mypy
+
+layers: setup ## packages import downwards only
+	$(BIN)/lint-imports
+
+fmt: setup ## let ruff put the code in shape
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+docs: setup ## write the generated reference pages again
+	$(BIN)/python -m assent.cli.reference docs/reference
+
+lock: ## choose every version but torch's anew, in an environment of its own
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet "torch==$(TORCH)" ".[dev,postgres]"
+	{ grep '^#' requirements.lock; \
+	  build/lock/bin/python -m pip freeze --all --exclude assent --exclude pip | sed 's/+cpu$$//'; \
+	} > build/requirements.lock
+	mv build/requirements.lock requirements.lock
+
+clean: ## remove the environment and what the tools left
+	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
