@@ -10,6 +10,7 @@
         UnknownRecord           no row has this id
         IdempotencyConflict     the same key came back with other content
         AlreadySuperseded       the event was edited or undone before
+        AlreadyJudged           this annotator has judged this comparison; supersede to change it
         StoreDamaged            `db check` found changed, missing or doubled records
       ModelError                a model folder or tokenizer cannot be used
         NotAModel               the folder is not a Hugging Face model folder
@@ -78,6 +79,12 @@ class IdempotencyConflict(StoreError):
 
 class AlreadySuperseded(StoreError):
     """The event was edited or undone before."""
+
+    status = 409
+
+
+class AlreadyJudged(StoreError):
+    """This annotator has judged this comparison; superseding that event changes the verdict."""
 
     status = 409
 

@@ -1,0 +1,129 @@
+"""Files that are whole or absent: written aside, flushed to the disk, then renamed into place.
+
+The hash of a folder is the SHA-256 over one line a file, `<hash of the file>  <relative path>`,
+sorted by path: what `sha256sum` prints. Folders hold plain files and folders only.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from assent.errors import DiskFull, StoreError
+
+_BLOCK = 1 << 20
+
+
+@contextmanager
+def disk_errors(doing: str) -> Iterator[None]:
+    """Turn "no space left" into `DiskFull`; `doing` says in the message what was under way."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        message = (
+            f"{doing}: the disk is full; what was complete before is untouched; free some space "
+            "and run the same command again"
+        )
+        raise DiskFull(message) from error
+
+
+def write_file(path: Path, text: str) -> None:
+    """Replace a file by this text, so that a crash leaves the old file or the new one.
+
+    Raises:
+        DiskFull: no room; the old file is as it was.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with disk_errors(f"writing {path}"):
+            with aside.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+            flush_folder(path.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush_tree(path: Path) -> None:
+    """Make a file, or a folder with all it holds, survive a power cut."""
+    if path.is_dir():
+        for file in files_below(path):
+            _flush_file(file)
+        for folder, _, _ in os.walk(path, topdown=False):
+            flush_folder(Path(folder))
+    else:
+        _flush_file(path)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file below a folder, sorted by relative POSIX path.
+
+    Raises:
+        StoreError: it holds a link, a socket or the like, whose content is not its own.
+    """
+    found: list[Path] = []
+    for current, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(current) / name
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode):
+                found.append(path)
+            elif not stat.S_ISDIR(mode):
+                message = f"{path} is neither a plain file nor a folder; replace it by a copy"
+                raise StoreError(message)
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_tree(path: Path) -> tuple[str, int]:
+    """The hash of a file or folder and its size in bytes.
+
+    Raises:
+        StoreError: the folder holds something that is neither a file nor a folder.
+    """
+    if not path.is_dir():
+        return hash_file(path), path.stat().st_size
+    digest, size_bytes = hashlib.sha256(), 0
+    for file in files_below(path):
+        name = file.relative_to(path).as_posix()
+        digest.update(f"{hash_file(file)}  {name}\n".encode("utf-8", "surrogateescape"))
+        size_bytes += file.stat().st_size
+    return digest.hexdigest(), size_bytes
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file or a folder with all it holds, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _flush_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

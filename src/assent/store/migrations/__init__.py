@@ -1,0 +1,1 @@
+"""Alembic's folder: each revision takes the tables from one version to the next."""

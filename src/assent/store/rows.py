@@ -1,0 +1,69 @@
+"""Statements that every table needs: which ids exist, and adding the rows that do not.
+
+Rows are added in the order given; those already there are left as they are, so writing again
+after a crash is safe. Call inside a writing transaction: nobody else can write in between.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table, func, insert, select
+
+from assent.errors import UnknownRecord
+
+_CHUNK = 1000  # SQLite allows 32,766 variables in a statement; short ones are cached
+
+
+def chunks(ids: Collection[str]) -> Iterator[list[str]]:
+    """The ids without repetition, in order, in lists short enough for one statement."""
+    unique = list(dict.fromkeys(ids))
+    for start in range(0, len(unique), _CHUNK):
+        yield unique[start : start + _CHUNK]
+
+
+def existing(connection: Connection, table: Table, ids: Collection[str]) -> set[str]:
+    """Those of `ids` that have a row."""
+    found: set[str] = set()
+    for chunk in chunks(ids):
+        found.update(connection.scalars(select(table.c.id).where(table.c.id.in_(chunk))))
+    return found
+
+
+def require(connection: Connection, table: Table, ids: Iterable[str | None]) -> None:
+    """Refuse ids without a row; None stands for "none" and passes.
+
+    Raises:
+        UnknownRecord: names the first id that has no row.
+    """
+    wanted = list(dict.fromkeys(id_ for id_ in ids if id_ is not None))
+    found = existing(connection, table, wanted)
+    for id_ in wanted:
+        if id_ not in found:
+            message = f"{table.name} has no record {id_}"
+            raise UnknownRecord(message)
+
+
+def add_missing(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], created_at: str
+) -> list[str]:
+    """Add the rows whose id is new, with their position and time; return every row's id."""
+    ids = [str(row["id"]) for row in rows]
+    known = existing(connection, table, ids)
+    position = connection.scalar(select(func.max(table.c.position))) or 0
+    fresh: list[dict[str, Any]] = []
+    for row in rows:
+        if row["id"] in known:
+            continue
+        known.add(row["id"])
+        position += 1
+        fresh.append({**row, "position": position, "created_at": created_at})
+    if fresh:
+        connection.execute(insert(table), fresh)
+    return ids
+
+
+def parsed_object(text: str) -> dict[str, Any]:
+    """A JSON object from a column that holds nothing else."""
+    value: dict[str, Any] = json.loads(text)
+    return value

@@ -1,0 +1,218 @@
+"""Snapshots: which judgements a model was trained on, fixed for ever by a hash of their content.
+
+A judgement is in a snapshot when its comparison has one of the purposes, it was recorded at or
+before `up_to_seq`, and no event up to there superseded it. The hash covers each judgement and the
+texts it was about, so a snapshot read back is the one that was taken, or it is refused.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, RowMapping, Select, and_, insert, or_, select
+
+from assent.errors import DataError, IdempotencyConflict, StoreDamaged, UnknownRecord
+from assent.store.identity import canonical_json, content_id, require_text
+from assent.store.records import JudgedPair, Snapshot
+from assent.store.rows import parsed_object
+from assent.store.schema import comparisons, events, ledger_heads, prompts, responses, snapshots
+
+
+def take(
+    connection: Connection,
+    name: str,
+    purposes: Sequence[str],
+    up_to_seq: int | None,
+    created_at: str,
+) -> Snapshot:
+    """Take a snapshot, or return the one of that name; see `Store.take_snapshot`."""
+    require_text(name, "snapshot name")
+    wanted = tuple(sorted(set(purposes)))
+    if not wanted:
+        message = f"snapshot {name!r} names no purpose, so it would be empty"
+        raise DataError(message)
+    stored = connection.execute(select(snapshots).where(snapshots.c.name == name)).mappings()
+    row = stored.first()
+    if row is not None:
+        snapshot = from_row(row)
+        if snapshot.purposes != wanted or up_to_seq not in (None, snapshot.up_to_seq):
+            message = (
+                f"snapshot {name!r} exists with purposes {', '.join(snapshot.purposes)} up to "
+                f"event {snapshot.up_to_seq}; take this one under another name"
+            )
+            raise IdempotencyConflict(message)
+        return snapshot
+    head = int(connection.scalars(select(ledger_heads.c.seq)).one())
+    if up_to_seq is not None and not 0 <= up_to_seq <= head:
+        message = f"snapshot {name!r}: up_to_seq is {up_to_seq}; the ledger has events 1 to {head}"
+        raise DataError(message)
+    last = head if up_to_seq is None else up_to_seq
+    digest = ContentDigest()
+    for pair in _pairs(connection, wanted, last):
+        digest.add(content_line(pair))
+    connection.execute(
+        insert(snapshots).values(
+            id=content_id("snapshots", name),
+            name=name,
+            up_to_seq=last,
+            query=canonical_json({"purposes": wanted}),
+            event_count=digest.count,
+            content_sha256=digest.hexdigest(),
+            created_at=created_at,
+        )
+    )
+    return Snapshot(
+        id=content_id("snapshots", name),
+        name=name,
+        purposes=wanted,
+        up_to_seq=last,
+        event_count=digest.count,
+        content_sha256=digest.hexdigest(),
+    )
+
+
+def find(connection: Connection, id_: str) -> Snapshot:
+    """The snapshot with this id.
+
+    Raises:
+        UnknownRecord: there is none.
+    """
+    row = connection.execute(select(snapshots).where(snapshots.c.id == id_)).mappings().first()
+    if row is None:
+        message = f"snapshots has no record {id_}"
+        raise UnknownRecord(message)
+    return from_row(row)
+
+
+def list_snapshots(connection: Connection) -> list[Snapshot]:
+    """Every snapshot, by the event it reaches to and by name."""
+    query = select(snapshots).order_by(snapshots.c.up_to_seq, snapshots.c.name)
+    return [from_row(row) for row in connection.execute(query).mappings()]
+
+
+def judged_pairs(connection: Connection, id_: str) -> list[JudgedPair]:
+    """The judgements of a snapshot in the order they were made.
+
+    Raises:
+        UnknownRecord: no such snapshot.
+        StoreDamaged: its content is not what it was when the snapshot was taken.
+    """
+    snapshot = find(connection, id_)
+    pairs = list(_pairs(connection, snapshot.purposes, snapshot.up_to_seq))
+    digest = ContentDigest()
+    for pair in pairs:
+        digest.add(content_line(pair))
+    if digest.hexdigest() != snapshot.content_sha256:
+        message = (
+            f"snapshot {snapshot.name!r} held {snapshot.event_count} judgements with hash "
+            f"{snapshot.content_sha256[:12]} and now gives {digest.count} with "
+            f"{digest.hexdigest()[:12]}; run `assent db check` to see what was changed"
+        )
+        raise StoreDamaged(message)
+    return pairs
+
+
+def from_row(row: RowMapping) -> Snapshot:
+    """A row of the table as a record."""
+    return Snapshot(
+        id=row["id"],
+        name=row["name"],
+        purposes=tuple(parsed_object(row["query"])["purposes"]),
+        up_to_seq=row["up_to_seq"],
+        event_count=row["event_count"],
+        content_sha256=row["content_sha256"],
+    )
+
+
+class ContentDigest:
+    """The running hash of a snapshot: canonical lines, each ended by a newline."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._digest = hashlib.sha256()
+
+    def add(self, line: bytes) -> None:
+        """Take in the next judgement."""
+        self._digest.update(line)
+        self.count += 1
+
+    def hexdigest(self) -> str:
+        """The hash so far."""
+        return self._digest.hexdigest()
+
+
+def content_line(pair: JudgedPair) -> bytes:
+    """What a snapshot's hash covers of one judgement."""
+    content: list[Any] = [
+        pair.event_id,
+        pair.comparison_id,
+        pair.annotator_id,
+        pair.prompt,
+        pair.first,
+        pair.second,
+        pair.verdict,
+        pair.strength,
+        pair.round,
+    ]
+    return canonical_json(content).encode() + b"\n"
+
+
+def pairs_query(purposes: Iterable[str]) -> Select[Any]:
+    """Every judgement for these purposes in order, with the seq of what superseded it, if any."""
+    first, second, later = (
+        responses.alias("first"),
+        responses.alias("second"),
+        events.alias("later"),
+    )
+    return (
+        select(
+            events.c.seq,
+            events.c.id.label("event_id"),
+            events.c.annotator_id,
+            events.c.payload,
+            comparisons.c.id.label("comparison_id"),
+            comparisons.c.prompt_id,
+            comparisons.c.shown_order,
+            comparisons.c.round,
+            prompts.c.text.label("prompt"),
+            first.c.text.label("first"),
+            second.c.text.label("second"),
+            later.c.seq.label("superseded_at"),
+        )
+        .join(comparisons, comparisons.c.id == events.c.comparison_id)
+        .join(prompts, prompts.c.id == comparisons.c.prompt_id)
+        .join(first, first.c.id == comparisons.c.first_response_id)
+        .join(second, second.c.id == comparisons.c.second_response_id)
+        .outerjoin(later, later.c.supersedes == events.c.id)
+        .where(and_(events.c.kind == "judgement", comparisons.c.purpose.in_(sorted(purposes))))
+        .order_by(events.c.seq)
+    )
+
+
+def pair_from_row(row: Row[Any]) -> JudgedPair:
+    """A row of `pairs_query` as a record."""
+    payload = parsed_object(row.payload)
+    return JudgedPair(
+        event_id=row.event_id,
+        seq=row.seq,
+        comparison_id=row.comparison_id,
+        annotator_id=row.annotator_id,
+        prompt_id=row.prompt_id,
+        prompt=row.prompt,
+        first=row.first,
+        second=row.second,
+        shown_order=row.shown_order,
+        verdict=payload["verdict"],
+        strength=payload.get("strength"),
+        round=row.round,
+    )
+
+
+def _pairs(connection: Connection, purposes: Iterable[str], up_to_seq: int) -> Iterator[JudgedPair]:
+    query = pairs_query(purposes)
+    superseded_at = query.selected_columns["superseded_at"]
+    within = query.where(events.c.seq <= up_to_seq).where(
+        or_(superseded_at.is_(None), superseded_at > up_to_seq)
+    )
+    for row in connection.execute(within):
+        yield pair_from_row(row)
