@@ -40,6 +40,6 @@ def sft_loss(
     """
     targets = target_mask(mask)
     count = token_count(targets, normaliser)
-    # Selected before the softmax: prompts and padding cost nothing and no junk reaches the gradient.
+    # Selected before the softmax: prompts and padding cost nothing, junk reaches no gradient.
     learned, labels = logits[:, :-1][targets], tokens[:, 1:][targets]
     return -token_logprobs(learned, labels, temperature=1.0).sum() / count
