@@ -237,5 +237,5 @@ class TeeSink(_Closing):
                 stack.callback(sink.close)
 
 
-def _not_installed(extra: str) -> str:
-    return f"metrics cannot go to {extra}, it is not installed: pip install 'assent[{extra}]'"
+def _not_installed(package: str) -> str:
+    return f"metrics cannot go to {package}, it is not installed: pip install {package}"

@@ -1,0 +1,46 @@
+"""`assent loop`: run the outer loop of a project, or see where it stands."""
+
+from typing import Annotated
+
+import typer
+
+from assent.cli.interrupts import interruptible
+from assent.cli.options import AsJson, ProjectFolder
+from assent.cli.output import print_json
+
+app = typer.Typer(no_args_is_help=True, help="Run the outer loop, or see where it stands.")
+
+
+@app.command("run")
+def run(
+    project: ProjectFolder,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds in all, if not the project's own number.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with the loop from where it stopped: sample, judge, reward model, PPO, again."""
+    from assent.cli.progress import TerminalProgress
+    from assent.rounds.loop import run_loop
+
+    with interruptible(
+        "every judgement and the last checkpoint are kept", f"assent loop run {project}"
+    ):
+        summary = run_loop(project, rounds=rounds, progress=TerminalProgress())
+    if as_json:
+        print_json(summary)
+        return
+    typer.echo(f"the loop is complete: assent report {project}")
+
+
+@app.command("status")
+def status(project: ProjectFolder, as_json: AsJson = False) -> None:
+    """Show which stages of which rounds are done, and what comes next."""
+    from assent.rounds.loop import loop_status
+
+    standing = loop_status(project)
+    if as_json:
+        print_json(standing)
+        return
+    for name, value in standing.items():
+        typer.echo(f"{name}: {value}")

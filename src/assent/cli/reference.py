@@ -1,0 +1,287 @@
+"""Writes the reference pages that come from the code: settings, metrics, commands, errors.
+
+`python -m assent.cli.reference FOLDER`, or `make docs`. A test fails when a page is out of date.
+"""
+
+import importlib
+import inspect
+import os
+import pkgutil
+import re
+import sys
+import types
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from typer.models import ArgumentInfo, OptionInfo
+
+import assent.config
+from assent import errors
+from assent.cli.main import app
+from assent.config.base import Settings
+from assent.config.metrics import METRICS
+from assent.config.tables import variants
+
+GENERATED = "<!-- Written by `make docs` from the code; edit the code. -->\n"
+
+
+def pages() -> dict[str, str]:
+    """File name and text of every generated page."""
+    return {
+        "settings.md": settings_page(),
+        "metrics.md": metrics_page(),
+        "commands.md": commands_page(),
+        "errors.md": errors_page(),
+    }
+
+
+def write_pages(folder: Path) -> None:
+    """Write every page, each whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        unfinished = folder / f".{name}.unfinished"
+        with unfinished.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.rename(folder / name)
+
+
+def settings_classes() -> Iterator[type[Settings]]:
+    """Every settings class, module by module, in the order in which they are written."""
+    for module_info in pkgutil.iter_modules(assent.config.__path__, "assent.config."):
+        module = importlib.import_module(module_info.name)
+        for value in vars(module).values():
+            is_ours = inspect.isclass(value) and issubclass(value, Settings)
+            if is_ours and value is not Settings and value.__module__ == module.__name__:
+                yield value
+
+
+def settings_page() -> str:
+    """Each settings class with its keys, their types, defaults and meanings."""
+    parts = [
+        GENERATED,
+        "# Settings\n",
+        "Defaults < TOML files in order (`-c FILE`) < `--set key.path=value`. Unknown keys are "
+        "errors. A table with a `kind` is one of several; without it the default's is meant.\n",
+    ]
+    for cls in settings_classes():
+        rows = [
+            (f"`{name}`", _type_text(field), _default_text(field), _one_line(field.description))
+            for name, field in cls.model_fields.items()
+        ]
+        parts += [f"## {cls.__name__}\n", f"{inspect.getdoc(cls) or ''}\n"]
+        parts.append(_markdown_table(("key", "type", "default", "meaning"), rows))
+    return "\n".join(parts)
+
+
+def metrics_page() -> str:
+    """The table of metrics."""
+    rows = [
+        (
+            f"`{metric.name}`",
+            metric.unit,
+            ", ".join(metric.stages),
+            f"`{metric.trl_tag}`" if metric.trl_tag else "",
+            metric.meaning,
+        )
+        for metric in METRICS.values()
+    ]
+    return "\n".join(
+        [
+            GENERATED,
+            "# Metrics\n",
+            'Every stage writes `metrics.jsonl`, one object a step: `{"step": 3, "loss/value": '
+            "0.25}`; `null` stands for a value that is not finite. TensorBoard and Weights & "
+            "Biases get TRL's tag where there is one. Units: `share` is from 0 to 1, `reward` is "
+            "in units of the normalised reward model, `1` is a bare number.\n",
+            _markdown_table(("name", "unit", "stages", "TRL's tag", "meaning"), rows),
+        ]
+    )
+
+
+def commands_page() -> str:
+    """Each command with its arguments and options."""
+    parts = [
+        GENERATED,
+        "# Commands\n",
+        "Exit status: 0 success; 2 something to mend, with one line that says what (with `--json` "
+        'an object `{"error": {"name", "message"}}`); 130 Ctrl-C, with a line that says how '
+        "to go on; 1 a bug, with its traceback.\n",
+    ]
+    for name, callback in commands(app):
+        parameters = list(_parameters(callback))
+        words = [name, *(one.spelling for one in parameters if one.is_positional)]
+        parts += [f"## {' '.join(words)}\n", f"{_one_line(inspect.getdoc(callback))}\n"]
+        rows = [(f"`{one.spelling}`", one.meaning, one.default) for one in parameters]
+        if rows:
+            parts.append(_markdown_table(("", "meaning", "default"), rows))
+    return "\n".join(parts)
+
+
+def commands(
+    group: typer.Typer, name: str = "assent"
+) -> Iterator[tuple[str, Callable[..., object]]]:
+    """Every command's full name and function, in the order of the help."""
+    for command in group.registered_commands:
+        if command.callback is not None:
+            yield f"{name} {command.name or command.callback.__name__}", command.callback
+    for below in group.registered_groups:
+        if below.typer_instance is not None:
+            yield from commands(below.typer_instance, f"{name} {below.name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """An argument or an option as a user spells it."""
+
+    spelling: str
+    is_positional: bool
+    meaning: str
+    default: str
+
+
+def _parameters(callback: Callable[..., object]) -> Iterator[Parameter]:
+    for name, parameter in inspect.signature(callback).parameters.items():
+        annotation, info = get_args(parameter.annotation)
+        is_required = parameter.default is inspect.Parameter.empty
+        default = "required" if is_required else _given(parameter.default)
+        if isinstance(info, ArgumentInfo):
+            spelling = info.metavar or name.upper()
+        elif annotation is bool:
+            spelling = ", ".join(_switches(name, info))
+        else:
+            spelling = f"{', '.join(_switches(name, info))} {info.metavar or _kind(annotation)}"
+        yield Parameter(spelling, isinstance(info, ArgumentInfo), info.help or "", default)
+
+
+def _switches(name: str, info: OptionInfo) -> Sequence[str]:
+    # Inside Annotated, typer keeps the first spelling where the default would be.
+    given = (info.default, *(info.param_decls or ()))
+    spellings = [one for one in given if isinstance(one, str) and one.startswith("-")]
+    return spellings or [f"--{name.replace('_', '-')}"]
+
+
+def _kind(annotation: object) -> str:
+    """`N` for a number, `TEXT` for the rest."""
+    return "N" if annotation is int or int in get_args(annotation) else "TEXT"
+
+
+def _given(default: object) -> str:
+    return "" if default is None or default is False else f"`{default}`"
+
+
+def errors_page() -> str:
+    """The tree of errors, and what each means."""
+    rows = [
+        (
+            f"`{error.__name__}`",
+            ", ".join(f"`{parent.__name__}`" for parent in error.__bases__),
+            str(error.status),
+            _one_line(error.__doc__),
+        )
+        for error in error_tree()
+    ]
+    return "\n".join(
+        [
+            GENERATED,
+            "# Errors\n",
+            "Every error that Assent raises on purpose; the HTTP status is the one an API reports "
+            "it with. On the command line each is one line and exit status 2.\n",
+            _markdown_table(("error", "is a", "HTTP", "meaning"), rows),
+        ]
+    )
+
+
+def error_tree(
+    root: type[errors.AssentError] = errors.AssentError,
+) -> Iterator[type[errors.AssentError]]:
+    """Each error of `errors.py`, parents first."""
+    yield root
+    for child in root.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from error_tree(child)
+
+
+def _type_text(field: FieldInfo) -> str:
+    limits = ", ".join(_limits(field))
+    return f"{_annotation_text(field.annotation)}{f' ({limits})' if limits else ''}"
+
+
+def _limits(field: FieldInfo) -> Iterator[str]:
+    signs = {"gt": "> {}", "ge": ">= {}", "lt": "< {}", "le": "<= {}"}
+    for rule in field.metadata:
+        for name, text in signs.items():
+            if (limit := getattr(rule, name, None)) is not None:
+                yield text.format(limit)
+
+
+def _annotation_text(annotation: Any) -> str:  # noqa: ANN401 - any type expression
+    origin, members = get_origin(annotation), get_args(annotation)
+    below = variants(annotation)
+    if below and origin not in (list, tuple, dict):
+        links = [f"[{one.__name__}](#{one.__name__.lower()})" for one in below]
+        return " or ".join(links)
+    if origin is Literal:
+        return " or ".join(f"`{_toml(value)}`" for value in members)
+    if origin is Annotated:
+        return _annotation_text(members[0])
+    if origin in (Union, types.UnionType):
+        return " or ".join(_annotation_text(one) for one in members if one is not type(None))
+    return _collection_text(annotation) or _name_text(annotation)
+
+
+def _collection_text(annotation: object) -> str:
+    """`array of ...` or `table of ...`; empty for anything else."""
+    origin, members = get_origin(annotation), get_args(annotation)
+    if origin in (list, tuple, set, frozenset):
+        inside = dict.fromkeys(_annotation_text(one) for one in members if one is not Ellipsis)
+        return f"array of {', '.join(inside)}"
+    if origin is dict:
+        return f"table of {_annotation_text(members[1])}"
+    return ""
+
+
+def _name_text(annotation: object) -> str:
+    names = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+    name = getattr(annotation, "__name__", str(annotation))
+    return names.get(name, name.lower())
+
+
+def _default_text(field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True)
+    if default is PydanticUndefined:
+        return "required"
+    if default is None:
+        return "none"
+    if isinstance(default, Settings):
+        given = ", ".join(f"{name}={getattr(default, name)!r}" for name in default.model_fields_set)
+        return f"`{type(default).__name__}({given})`"
+    return f"`{_toml(default)}`"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    return repr(value) if isinstance(value, int | float) else f'"{value}"'
+
+
+def _one_line(text: str | None) -> str:
+    return re.sub(r"\s+", " ", text or "").strip()
+
+
+def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = [head, ["---"] * len(head), *rows]
+    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in cells]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    write_pages(Path(sys.argv[1]))
