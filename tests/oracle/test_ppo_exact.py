@@ -1,7 +1,7 @@
 """PPO where everything can be listed: its gradient is the exact one (O9), its end the optimum (O8).
 
-The world: sequences of up to four tokens out of {0, 1, end}. A state is what was written so far. The
-policy is a table of logits, one row a state; the value function a table with one entry a state.
+The world: sequences of up to four tokens out of {0, 1, end}. A state is what was written so far.
+The policy is a table of logits, one row a state; the value function has one entry a state.
 """
 
 from itertools import product
@@ -143,7 +143,7 @@ def test_o8_ppo_from_samples_reaches_the_optimum(seed: int) -> None:
                 state_values[states], old_values, estimate.returns, mask, clip_range=None
             )
             optimiser.zero_grad()
-            (policy.loss + value.loss).backward()
+            torch.autograd.backward(policy.loss + value.loss)
             optimiser.step()
 
     assert start > 0.3
