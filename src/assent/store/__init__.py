@@ -1,6 +1,8 @@
 """The database of a project: what was shown, what came back, and which model came from what."""
 
 from assent.store.artifacts import Artifacts
+from assent.store.checking import check_project
+from assent.store.copying import Upgrade, backup_project, upgrade
 from assent.store.project import SCHEMA_VERSION, Project
 from assent.store.records import (
     Ancestor,
@@ -65,4 +67,8 @@ __all__ = [
     "StoredResponse",
     "StoredRun",
     "StoredSampler",
+    "Upgrade",
+    "backup_project",
+    "check_project",
+    "upgrade",
 ]

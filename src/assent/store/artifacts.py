@@ -6,11 +6,17 @@ An artifact lies at `artifacts/<kind>/<name>-<first 12 digits of its hash>` and 
 import errno
 import os
 import re
-import shutil
 from pathlib import Path
 
 from assent.errors import DataError, StoreDamaged, StoreError
-from assent.store.disk import disk_errors, flush_folder, flush_tree, hash_tree, remove_tree
+from assent.store.disk import (
+    copy_tree,
+    disk_errors,
+    flush_folder,
+    flush_tree,
+    hash_tree,
+    remove_tree,
+)
 from assent.store.records import Artifact
 from assent.store.store import Store
 
@@ -133,10 +139,7 @@ def _move(source: Path, target: Path) -> None:
     # Another file system: copy aside first, since only a rename is all or nothing.
     aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        if source.is_dir():
-            shutil.copytree(source, aside)
-        else:
-            shutil.copyfile(source, aside)
+        copy_tree(source, aside)
         flush_tree(aside)
         aside.rename(target)
     finally:

@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from assent.errors import DiskFull, StoreError
@@ -114,6 +114,24 @@ def hash_tree(path: Path) -> tuple[str, int]:
         digest.update(f"{hash_file(file)}  {name}\n".encode("utf-8", "surrogateescape"))
         size_bytes += file.stat().st_size
     return digest.hexdigest(), size_bytes
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a file, or a folder with all it holds; what vanishes meanwhile is left out.
+
+    Raises:
+        StoreError: the folder holds something that is neither a file nor a folder.
+    """
+    if not source.is_dir():
+        files = [(source, target)]
+    else:
+        target.mkdir(parents=True, exist_ok=True)
+        files = [(file, target / file.relative_to(source)) for file in files_below(source)]
+    for file, copy in files:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        # Not shutil.copytree: it turns "no space left" into text and goes on.
+        with suppress(FileNotFoundError):
+            shutil.copyfile(file, copy)
 
 
 def remove_tree(path: Path) -> None:

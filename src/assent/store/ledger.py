@@ -53,7 +53,7 @@ PAYLOAD_VERSION = 1
 
 MAX_STRENGTH = 3
 
-_VERDICTS = get_args(Verdict)
+VERDICTS = get_args(Verdict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,8 +213,8 @@ def hashed_content(row: Mapping[str, Any]) -> list[Any]:
 
 def _judgement_draft(judgement: NewJudgement, number: int) -> _Draft:
     where = f"judgement {number}"
-    if judgement.verdict not in _VERDICTS:
-        message = f"{where}: verdict is {judgement.verdict!r}; use one of {', '.join(_VERDICTS)}"
+    if judgement.verdict not in VERDICTS:
+        message = f"{where}: verdict is {judgement.verdict!r}; use one of {', '.join(VERDICTS)}"
         raise DataError(message)
     strength, seconds = judgement.strength, judgement.seconds_spent
     if strength is not None and not 1 <= strength <= MAX_STRENGTH:

@@ -4,10 +4,12 @@ A migration runs in one transaction (both databases can undo table changes), so 
 middle leaves the tables and the data as they were.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from assent.errors import NewerSchema, ProjectError
@@ -33,11 +35,17 @@ def revision(connection: Connection) -> str | None:
     return None if found is None else str(found)
 
 
-def require_current(connection: Connection, where: str) -> None:
-    """Refuse a database that this version cannot use as it is.
+def revisions(migrations: Path = MIGRATIONS) -> tuple[str, ...]:
+    """Every revision in a folder of Alembic's, oldest first."""
+    scripts = ScriptDirectory(str(migrations)).walk_revisions()
+    return tuple(reversed([script.revision for script in scripts]))
+
+
+def require_known(connection: Connection, where: str, known: Sequence[str] = REVISIONS) -> str:
+    """The revision the tables are at, which may be an old one.
 
     Raises:
-        ProjectError: there are no tables, or they are of an older version.
+        ProjectError: there are no tables.
         NewerSchema: a newer version made the tables.
     """
     found = revision(connection)
@@ -47,12 +55,23 @@ def require_current(connection: Connection, where: str) -> None:
             "ASSENT_DATABASE_URL"
         )
         raise ProjectError(message)
-    if found not in REVISIONS:
+    if found not in known:
         message = (
-            f"{where} is at schema {found} and this version of Assent knows up to {REVISIONS[-1]}; "
+            f"{where} is at schema {found} and this version of Assent knows up to {known[-1]}; "
             "install the newer version"
         )
         raise NewerSchema(message)
+    return found
+
+
+def require_current(connection: Connection, where: str) -> None:
+    """Refuse a database that this version cannot use as it is.
+
+    Raises:
+        ProjectError: there are no tables, or they are of an older version.
+        NewerSchema: a newer version made the tables.
+    """
+    found = require_known(connection, where)
     if found != REVISIONS[-1]:
         message = (
             f"{where} is at schema {found} and this version needs {REVISIONS[-1]}; run "

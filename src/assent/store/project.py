@@ -35,7 +35,7 @@ DATABASE_FILE = "assent.db"
 RUNS_FOLDER = "runs"
 URL_VARIABLE = "ASSENT_DATABASE_URL"
 
-_IDENTITY_FILE = "PROJECT"
+IDENTITY_FILE = "PROJECT"
 _LOCK_FILE = ".writing.lock"
 
 
@@ -148,24 +148,35 @@ class Project:
         Raises:
             ProjectBusy: another process, or another part of this one, holds it.
         """
-        with disk_errors(f"locking {self.root}"):
-            descriptor = os.open(self.root / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                holder = os.pread(descriptor, 20, 0).decode() or "unknown"
-                message = (
-                    f"{self.root}: process {holder} is working on this project; wait for it, or "
-                    "stop it and go on from where it stopped"
-                )
-                raise ProjectBusy(message) from error
-            with disk_errors(f"locking {self.root}"):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        with hold_project(self.root):
             yield
-        finally:
-            os.close(descriptor)
+
+
+@contextmanager
+def hold_project(root: Path) -> Iterator[None]:
+    """What `Project.writing` does, for a folder that need not be open.
+
+    Raises:
+        ProjectBusy: another process, or another part of this one, holds it.
+    """
+    with disk_errors(f"locking {root}"):
+        descriptor = os.open(root / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 20, 0).decode() or "unknown"
+            message = (
+                f"{root}: process {holder} is working on this project; wait for it, or stop it "
+                "and go on from where it stopped"
+            )
+            raise ProjectBusy(message) from error
+        with disk_errors(f"locking {root}"):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def open_database(root: Path, database_url: str | None = None) -> Database:
@@ -224,7 +235,7 @@ def _require_same_project(root: Path, database: Database) -> None:
     with database.reading() as connection:
         require_current(connection, database.description)
         owner = connection.scalar(select(projects.c.id))
-    identity = root / ARTIFACTS_FOLDER / _IDENTITY_FILE
+    identity = root / ARTIFACTS_FOLDER / IDENTITY_FILE
     if not identity.is_file() or identity.read_text(encoding="utf-8").strip() != owner:
         message = (
             f"{database.description} belongs to another project than {root} (the id in {identity} "
@@ -254,7 +265,7 @@ def _create_tables(root: Path, database: Database, clock: Clock) -> None:
         if owner is None:
             owner = uuid.uuid4().hex
             connection.execute(insert(projects).values(id=owner, created_at=to_text(clock())))
-    write_file(root / ARTIFACTS_FOLDER / _IDENTITY_FILE, f"{owner}\n")
+    write_file(root / ARTIFACTS_FOLDER / IDENTITY_FILE, f"{owner}\n")
 
 
 def _parse(text: str, where: str) -> dict[str, Any]:

@@ -6,13 +6,14 @@ after a crash is safe. Call inside a writing transaction: nobody else can write 
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Connection, Table, func, insert, select
+from sqlalchemy import Connection, Row, Select, Table, func, insert, select
 
 from assent.errors import UnknownRecord
 
 _CHUNK = 1000  # SQLite allows 32,766 variables in a statement; short ones are cached
+_BLOCK = 5000
 
 
 def chunks(ids: Collection[str]) -> Iterator[list[str]]:
@@ -61,6 +62,17 @@ def add_missing(
     if fresh:
         connection.execute(insert(table), fresh)
     return ids
+
+
+def in_order(connection: Connection, query: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
+    """The rows of a query in blocks, so that a million of them need little memory."""
+    result = connection.execution_options(yield_per=_BLOCK).execute(query)
+    yield from result.partitions()
+
+
+def by_name(row: Row[Any]) -> Mapping[str, Any]:
+    """A row's values by column name, without copying them."""
+    return cast("Mapping[str, Any]", row._mapping)
 
 
 def parsed_object(text: str) -> dict[str, Any]:

@@ -1,0 +1,214 @@
+"""`check_project`: find every record or file that is not what was written, and name it.
+
+Nothing is trusted but the hashes: ids are computed again from content, the chain of events is
+walked, references are followed, snapshots are hashed again, artifacts are read from the disk.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, ForeignKey, Table, func, inspect, select, text
+
+from assent.errors import StoreDamaged, StoreError
+from assent.store import content
+from assent.store.checking_ledger import check_ledger, check_snapshots
+from assent.store.database import Database
+from assent.store.identity import sha256_hex
+from assent.store.migrating import revision
+from assent.store.project import Project
+from assent.store.records import Finding
+from assent.store.rows import by_name, in_order
+from assent.store.schema import (
+    REVISIONS,
+    annotators,
+    comparisons,
+    events,
+    metadata,
+    prompts,
+    responses,
+    runs,
+    samplers,
+    snapshots,
+)
+from assent.types import Progress, ProgressTask, SilentProgress
+
+_GUARDS = ("events_no_delete", "events_no_update")
+
+
+def check_project(project: Project, progress: Progress | None = None) -> list[Finding]:
+    """Everything that is wrong with a project; an empty list when it is whole. Changes nothing.
+
+    Sees the database as it was at one moment, so it may run while others write.
+    """
+    store = project.store
+    findings: list[Finding] = []
+    try:
+        findings += _check_database(store.database, progress or SilentProgress())
+        kept = store.artifacts()
+    except StoreDamaged as error:
+        return [
+            *findings,
+            Finding(table="database", record=_name(store.database), problem=str(error)),
+        ]
+    with (progress or SilentProgress()).task("artifacts", total=len(kept)) as bar:
+        for artifact in kept:
+            problem = project.artifacts.verify(artifact)
+            if problem is not None:
+                findings.append(Finding(table="artifacts", record=artifact.path, problem=problem))
+            bar.advance()
+    return findings
+
+
+def _check_database(database: Database, progress: Progress) -> list[Finding]:
+    try:
+        with database.reading() as connection:
+            return list(_check_tables(connection, database, progress))
+    except StoreError as error:
+        if "decode" not in str(error):
+            raise
+    # Some text is no longer UTF-8. Read it byte for byte, so that its record can be named.
+    with database.reading() as connection:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        driver.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
+        try:
+            return list(_check_tables(connection, database, progress))
+        finally:
+            driver.text_factory = str
+
+
+def _check_tables(
+    connection: Connection, database: Database, progress: Progress
+) -> Iterator[Finding]:
+    found = revision(connection)
+    if found != REVISIONS[-1]:
+        problem = f"the tables are at revision {found}, not {REVISIONS[-1]}"
+        yield Finding(table="alembic_version", record=str(found), problem=problem)
+    missing = sorted(set(metadata.tables) - set(inspect(connection).get_table_names()))
+    for name in missing:
+        yield Finding(table=name, record="the whole table", problem="is missing")
+    if missing:
+        return
+    yield from _check_file(connection, database)
+    yield from _check_guards(connection)
+    yield from _check_references(connection)
+    steps = sum(_rows(connection, table) for table in (*_DERIVED, runs, events))
+    steps += _rows(connection, events) * bool(_rows(connection, snapshots))
+    with progress.task("records", total=steps) as bar:
+        for table, problem_of in _DERIVED.items():
+            yield from _check_rows(connection, table, problem_of, bar)
+        yield from _check_rows(connection, runs, _run_problem, bar)
+        yield from check_ledger(connection, bar)
+        yield from check_snapshots(connection, bar)
+
+
+def _rows(connection: Connection, table: Table) -> int:
+    return connection.scalar(select(func.count()).select_from(table)) or 0
+
+
+def _check_file(connection: Connection, database: Database) -> Iterator[Finding]:
+    if not database.is_sqlite:
+        return  # PostgreSQL checks its own pages when they are read
+    for (line,) in connection.execute(text("PRAGMA integrity_check(100)")):
+        if line != "ok":
+            yield Finding(table="database", record=_name(database), problem=str(line))
+
+
+def _check_guards(connection: Connection) -> Iterator[Finding]:
+    if connection.dialect.name == "sqlite":
+        query = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+    else:
+        query = "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D'"
+    present = set(connection.scalars(text(query)))
+    for guard in _GUARDS:
+        if guard not in present:
+            problem = "the trigger that keeps events from being changed or removed is off"
+            yield Finding(table="events", record=guard, problem=problem)
+
+
+def _check_references(connection: Connection) -> Iterator[Finding]:
+    for table in metadata.sorted_tables:
+        for reference in sorted(table.foreign_keys, key=lambda one: one.parent.name):
+            yield from _check_reference(connection, table, reference)
+
+
+def _check_reference(
+    connection: Connection, table: Table, reference: ForeignKey
+) -> Iterator[Finding]:
+    target = reference.column
+    parent = target.table.alias("parent")
+    column = reference.parent
+    query = (
+        select(*table.primary_key.columns, column.label("reference"))
+        .outerjoin(parent, parent.c[target.name] == column)
+        .where(column.is_not(None), parent.c[target.name].is_(None))
+    )
+    for row in connection.execute(query):
+        *key, missing = row
+        problem = f"{column.name} names {missing}, which {target.table.name} does not have"
+        yield Finding(table=table.name, record=" ".join(str(part) for part in key), problem=problem)
+
+
+def _check_rows(
+    connection: Connection,
+    table: Table,
+    problem_of: Callable[[Mapping[str, Any]], str | None],
+    bar: ProgressTask,
+) -> Iterator[Finding]:
+    for block in in_order(connection, select(table)):
+        for row in block:
+            problem = problem_of(by_name(row))
+            if problem is not None:
+                yield Finding(table=table.name, record=str(row.id), problem=problem)
+        bar.advance(len(block))
+
+
+def _derived(
+    derive: Callable[[Mapping[str, Any]], str],
+) -> Callable[[Mapping[str, Any]], str | None]:
+    def problem_of(row: Mapping[str, Any]) -> str | None:
+        try:
+            right = row["id"] == derive(row)
+        except TypeError:  # a blob where text belongs
+            right = False
+        return None if right else "was changed: its id does not fit what it says"
+
+    return problem_of
+
+
+_same_response = _derived(content.response_id)
+_same_comparison = _derived(content.comparison_id)
+
+
+def _response_problem(row: Mapping[str, Any]) -> str | None:
+    problem = _same_response(row)
+    if problem is None and row["content_sha256"] != sha256_hex(row["text"]):
+        return "was changed: content_sha256 does not fit the text"
+    return problem
+
+
+def _comparison_problem(row: Mapping[str, Any]) -> str | None:
+    problem = _same_comparison(row)
+    if problem is None and row["dedupe_key"] != content.comparison_dedupe_key(row):
+        return "was changed: dedupe_key does not fit the two responses"
+    return problem
+
+
+def _run_problem(row: Mapping[str, Any]) -> str | None:
+    if row["settings_sha256"] != sha256_hex(str(row["settings"])):
+        return "was changed: settings_sha256 does not fit the settings"
+    return None
+
+
+def _name(database: Database) -> str:
+    return database.description
+
+
+_DERIVED: dict[Table, Callable[[Mapping[str, Any]], str | None]] = {
+    prompts: _derived(content.prompt_id),
+    samplers: _derived(content.sampler_id),
+    responses: _response_problem,
+    comparisons: _comparison_problem,
+    annotators: _derived(content.annotator_id),
+}
