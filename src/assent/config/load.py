@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from assent.config.base import Settings
 from assent.config.problems import Key, describe, dotted, locate
@@ -164,28 +165,27 @@ def _lay_over(
         here = (*path, key)
         if not isinstance(value, Mapping):
             under[key] = value
+            _forget(origins, here)
             origins[here] = name
             continue
         field = cls.model_fields.get(key) if cls else None
-        tag = discriminator_of(field) if field else None
         current = under.get(key)
-        if not isinstance(current, dict) or _names_another_variant(field, tag, current, value):
+        if not isinstance(current, dict) or _names_another_variant(field, current, value):
             under[key] = current = {}
             _forget(origins, here)
-        origins[here] = name
+        if not value:
+            origins[here] = name
         nested = settings_class(field, {**current, **value}) if field else None
         _lay_over(nested, current, value, name, origins, here)
 
 
 def _names_another_variant(
-    field: Any,  # noqa: ANN401 - pydantic's FieldInfo or None
-    tag: str | None,
-    current: Table,
-    value: Mapping[str, Any],
+    field: FieldInfo | None, current: Table, value: Mapping[str, Any]
 ) -> bool:
-    if tag is None or tag not in value:
+    tag = discriminator_of(field) if field else None
+    if field is None or tag is None or tag not in value:
         return False
-    return bool(current) and value[tag] != current.get(tag, variant_default(field))
+    return bool(value[tag] != current.get(tag, variant_default(field)))
 
 
 def _drop(table: Table, key: Sequence[str]) -> None:

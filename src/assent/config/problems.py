@@ -148,12 +148,12 @@ def all_keys(cls: type[Settings], path: str = "") -> Iterator[str]:
 
 
 def _origin(key: Key, origins: Mapping[Key, str]) -> str:
-    """`FILE: ` or `--set: ` for the nearest key that was given; several for a cross-field check."""
-    for end in range(len(key), 0, -1):
-        if key[:end] in origins:
-            return f"{origins[key[:end]]}: "
-    below = dict.fromkeys(name for known, name in origins.items() if known[: len(key)] == key)
-    return f"{' and '.join(below)}: " if below else ""
+    """`FILE: ` or `--set: ` for what gave the key; for a table, everything that gave its keys."""
+    for end in range(len(key), 0, -1) if key else (0,):
+        names = [name for known, name in origins.items() if known[:end] == key[:end]]
+        if names:
+            return f"{' and '.join(dict.fromkeys(names))}: "
+    return ""
 
 
 def _shown(table: object, key: Key) -> str:
