@@ -16,6 +16,8 @@ from assent.objectives.masks import masked_whiten
 from assent.objectives.policy_losses import ppo_policy_loss, value_loss
 from assent.objectives.preference_losses import bradley_terry_loss
 
+Check = tuple[Callable[..., Tensor], tuple[Tensor, ...]]
+
 logprob = st.floats(-4, 0)
 number = st.floats(-3, 3)
 clip = st.floats(0.05, 0.5)
@@ -148,7 +150,7 @@ def test_gradients_agree_with_finite_differences(seed: int) -> None:
     tokens = torch.randint(5, (2, 4), generator=torch.Generator().manual_seed(seed))
     pairs = draw(2, 6, seed=seed + 20)
     chosen, rejected = (side.requires_grad_() for side in pairs)
-    checks: list[tuple[Callable[..., Tensor], tuple[Tensor, ...]]] = [
+    checks: list[Check] = [
         (lambda x: ppo_policy_loss(x, second, third, MASK, clip_range=0.2).loss, (first,)),
         (lambda x: value_loss(x, second, third, MASK, clip_range=0.2).loss, (first,)),
         (lambda x: value_loss(x, second, third, MASK, clip_range=None).loss, (first,)),
