@@ -2,7 +2,9 @@
 
 The estimators take log-probabilities of tokens sampled from the policy and return one value each;
 the KL of a response is their sum over its tokens, that of a batch the mean of those sums. As a part
-of the reward use k1; as a term of the loss k2 or k3.
+of the reward use k1. As a term of the loss use k2: under samples from the policy its gradient is
+that of KL(policy || reference), while that of k3 is the gradient of KL(reference || policy), and
+that of k1 is zero on average.
 """
 
 from dataclasses import dataclass, replace

@@ -80,7 +80,7 @@ def best_of_n_kl(n: int) -> float:
 
     .. math:: \log n - (n - 1) / n
 
-    With ties, and over few answers, it is an upper bound.
+    With ties, and over few answers, it is an upper bound (Beirami et al. 2024).
 
     Raises:
         ValueError: n is below 1.
