@@ -15,19 +15,20 @@ app = typer.Typer(no_args_is_help=True, help="Check, copy or migrate a project's
 @app.command()
 def check(project: ProjectFolder, as_json: AsJson = False) -> None:
     """Find every changed, missing or doubled event, broken reference and damaged artifact."""
+    from assent.cli.progress import TerminalProgress
     from assent.errors import StoreDamaged
     from assent.store import Project, check_project
 
     with Project.open(project) as opened:
-        findings = check_project(opened)
-        counts = opened.store.counts()
+        findings = check_project(opened, TerminalProgress())
+        counts = {} if findings else opened.store.counts()
     if as_json:
         print_json({"findings": [asdict(finding) for finding in findings], "records": counts})
         raise typer.Exit(2 if findings else 0)
     for finding in findings:
         typer.echo(f"{finding.table} {finding.record}: {finding.problem}")
     if findings:
-        message = f"{project}: {len(findings)} problems; restore what they name from a backup"
+        message = f"{project}: {len(findings)} found damaged; restore what they name from a backup"
         raise StoreDamaged(message)
     typer.echo(f"{project}: {sum(counts.values())} records, nothing lost or changed")
 
@@ -54,12 +55,15 @@ def backup(
 @app.command()
 def upgrade(project: ProjectFolder, as_json: AsJson = False) -> None:
     """Bring the database to this version's schema, after a backup."""
-    from assent.store import upgrade_project
+    from assent.store import upgrade as upgrade_project
 
-    backup_folder = upgrade_project(project)
+    done = upgrade_project(project)
     if as_json:
-        print_json({"backup": backup_folder})
-    elif backup_folder is None:
-        typer.echo(f"{project}: already up to date")
+        print_json(asdict(done))
+    elif done.backup is None:
+        typer.echo(f"{project}: up to date, revision {done.to_revision}")
     else:
-        typer.echo(f"{project}: upgraded; the state before is in {backup_folder}")
+        typer.echo(
+            f"{project}: revision {done.from_revision} is now {done.to_revision}; "
+            f"the state before is in {done.backup}"
+        )
