@@ -10,3 +10,5 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Derandomised: a failure is found again. No deadline: the first torch call takes most of a second.
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.load_profile("ci")
+
+pytest_plugins = ("tests.store_fixtures",)
