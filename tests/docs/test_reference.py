@@ -19,7 +19,11 @@ REFERENCE = ROOT / "docs" / "reference"
 
 def documents() -> list[Path]:
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "*.md"], capture_output=True, text=True, check=True, cwd=ROOT
+        ["git", "-c", "safe.directory=*", "ls-files", "-z", "*.md"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
     )
     return [ROOT / name for name in listed.stdout.split("\0") if name]
 

@@ -35,6 +35,7 @@ def test_packages_import_downwards_only() -> None:
         ("elsewhere/__init__.py", "", "Layers"),
         ("objectives/kl.py", "import pathlib\n", "objectives and stats are pure"),
         ("cli/version.py", "import sqlalchemy\n", "Only store speaks SQL"),
+        ("stats/paired.py", "import sqlite3\n", "Only store speaks SQL"),
     ],
 )
 def test_a_broken_contract_is_noticed(

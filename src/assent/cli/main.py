@@ -39,7 +39,8 @@ app.command()(version.version)
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit; `arguments` default to the process's."""
-    logging.getLogger("assent").addHandler(LogLines())
+    if not logging.getLogger("assent").handlers:
+        logging.getLogger("assent").addHandler(LogLines())
     logging.getLogger("assent.config").setLevel(logging.INFO)
     run(app, sys.argv[1:] if arguments is None else arguments)
 

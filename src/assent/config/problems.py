@@ -9,7 +9,13 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from assent.config.base import Settings
-from assent.config.tables import discriminator_of, settings_class, tags_of, variants
+from assent.config.tables import (
+    discriminator_of,
+    element_class,
+    settings_class,
+    tags_of,
+    variants,
+)
 
 Key = tuple[str | int, ...]
 """Where a value stands: table names, and positions in arrays."""
@@ -52,11 +58,14 @@ def locate(cls: type[Settings], table: object, loc: Sequence[str | int]) -> Plac
                 continue  # the name of a type that a plain union tried
             key.append(part)
             around, held_by, table = below, field, table.get(part)
-            field = around.model_fields.get(str(part)) if around else None
+            if around is None:  # a table whose keys are the user's own
+                below, field = element_class(field), None
+                continue
+            field = around.model_fields.get(str(part))
             below, variant = _below(field, table)
         elif isinstance(table, list) and isinstance(part, int):
             key.append(part)
-            around, below, field, table = None, None, None, table[part]
+            around, below, field, table = None, element_class(field), None, table[part]
     return Place(tuple(key), around, held_by)
 
 
@@ -117,7 +126,9 @@ def _what(cls: type[Settings], place: Place, detail: ErrorDetails) -> str:
 
 def _unknown(root: type[Settings], place: Place) -> str:
     """What to write instead of an unknown key."""
-    around, name = place.around or root, str(place.key[-1])
+    around, name = place.around, str(place.key[-1])
+    if around is None:
+        return "unknown key"
     if name in around.renamed:
         return f"is now called {around.renamed[name]}"
     if place.held_by and (tag := discriminator_of(place.held_by)):

@@ -58,6 +58,14 @@ def settings_class(field: FieldInfo, table: Mapping[str, Any]) -> type[Settings]
     return classes[0] if len(classes) == 1 else None
 
 
+def element_class(field: FieldInfo | None) -> type[Settings] | None:
+    """The class of each element of an array or of a table with free keys, if there is just one."""
+    if field is None:
+        return None
+    classes = {one for member in get_args(field.annotation) for one in variants(member)}
+    return classes.pop() if len(classes) == 1 else None
+
+
 def variant_default(field: FieldInfo) -> object:
     """The tag of the field's default; None when the field has no default object."""
     tag = discriminator_of(field)

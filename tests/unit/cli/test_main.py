@@ -1,6 +1,7 @@
 """How a command ends: exit status, and who is told what."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -158,3 +159,15 @@ def test_help_does_not_wait_for_heavy_packages() -> None:
     assert "Optimise the policy against the reward model" in done.stdout
     assert done.stdout.endswith("[]\n")
     assert time.monotonic() - started < 10  # 0.3 s on a quiet machine; torch alone takes 2
+
+
+def test_what_the_loader_chose_is_said_on_stderr_once_however_often_main_runs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            main(["version"])
+    logging.getLogger("assent.config.load").info("kl.kind is not given")
+    logging.getLogger("assent.training").info("step 3")
+    logging.getLogger("assent.training").warning("the KL is negative")
+    assert capsys.readouterr().err == "kl.kind is not given\nthe KL is negative\n"

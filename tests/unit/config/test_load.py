@@ -61,6 +61,14 @@ class Everything(Settings):
     ppo: Ppo = Ppo(rollouts=32, kl=AdaptiveKl(target_nats=3.0))
 
 
+class Collections(Settings):
+    """Arrays of tables, and tables whose keys are the user's own."""
+
+    stages: tuple[Ppo, ...] = ()
+    named: dict[str, Ppo] = Field(default_factory=dict)
+    penalties: tuple[AnyKl, ...] = ()
+
+
 class Required(Settings):
     """Something the user must say."""
 
@@ -225,6 +233,23 @@ def test_nothing_is_silently_turned_into_a_number(value: str) -> None:
 
 def test_a_number_where_a_table_belongs_is_refused() -> None:
     assert problems("ppo=3").startswith("--set: ppo = 3: ")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("stages=[{rollouts = 8}, {rolouts = 8}]", "stages[1].rolouts = 8: unknown key; did you"),
+        ("named.mine.rolouts=8", "named.mine.rolouts = 8: unknown key; did you mean rollouts?"),
+        ("named.mine.rollouts=0", "named.mine.rollouts = 0: should be greater than 0"),
+        ("penalties=[{kind = 'fixed', coef = -1}]", "penalties[0].coef = -1: should be greater"),
+        ("penalties=[{kind = 'fixed', coeff = 1}]", "penalties[0].coeff = 1: unknown key"),
+        ("penalties=[{kind = 'fxd'}]", "penalties[0].kind = 'fxd': should be one of 'fixed',"),
+    ],
+)
+def test_problems_inside_collections_are_named_by_position_and_by_key(
+    override: str, expected: str
+) -> None:
+    assert problems(override, cls=Collections).startswith(f"--set: {expected}")
 
 
 def test_a_long_value_is_shortened() -> None:
