@@ -7,6 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.csgraph import connected_components
 
 _MAX_STEPS = 100
+_SMALLEST_STEP = 1e-10
+"""Logits; far below any standard error."""
 
 
 class BradleyTerry(NamedTuple):
@@ -94,29 +96,28 @@ def fit_bradley_terry(wins: ArrayLike, *, prior_ties: float = 0.0) -> BradleyTer
     _check_connected(table)
     games = table + table.T
     strengths = np.zeros(items)
-    likelihood = _log_likelihood(table, strengths)
     for _ in range(_MAX_STEPS):
         expected = games * _sigmoid(strengths[:, None] - strengths[None, :])
         gradient = (table - expected).sum(axis=1)
         step = _mean_zero_inverse(_information(games, strengths)) @ gradient
-        size = 1.0
         # The likelihood is concave: a short enough step along Newton's direction always climbs.
-        while size > 1e-9:
-            trial = strengths + size * step
-            climbed = _log_likelihood(table, trial)
-            if climbed >= likelihood:
+        likelihood = _log_likelihood(table, strengths)
+        while _largest(step) > _SMALLEST_STEP:
+            if _log_likelihood(table, strengths + step) >= likelihood:
                 break
-            size /= 2
-        else:
-            break
-        strengths, likelihood = trial - trial.mean(), climbed
-        if np.abs(size * step).max() < 1e-10:
+            step = step / 2
+        strengths = strengths + step
+        if _largest(step) <= _SMALLEST_STEP:
             break
     return BradleyTerry(strengths, _mean_zero_inverse(_information(games, strengths)))
 
 
 def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(0.5 * (1.0 + np.tanh(x / 2)), dtype=np.float64)
+
+
+def _largest(step: NDArray[np.float64]) -> float:
+    return float(np.abs(step).max())
 
 
 def _log_likelihood(wins: NDArray[np.float64], strengths: NDArray[np.float64]) -> float:

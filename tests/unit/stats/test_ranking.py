@@ -78,3 +78,25 @@ def test_lopsided_wins_still_converge() -> None:
 def test_a_table_that_is_no_record_of_wins_is_refused(wins: list[list[float]], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         fit_bradley_terry(wins)
+
+
+def test_one_imagined_tie_is_half_a_win_to_each_of_every_two() -> None:
+    gap, error = fit_bradley_terry([[0, 3], [0, 0]], prior_ties=1.0).difference(0, 1)
+    assert gap == pytest.approx(np.log(3.5 / 0.5))
+    assert error == pytest.approx(np.sqrt(1 / 3.5 + 1 / 0.5))
+    wins = np.array([[0, 4, 1], [2, 0, 3], [5, 1, 0]])
+    imagined = fit_bradley_terry(wins, prior_ties=0.4).strengths
+    spelt_out = fit_bradley_terry(wins + 0.2 * (1 - np.eye(3))).strengths
+    np.testing.assert_allclose(imagined, spelt_out)
+
+
+@pytest.mark.parametrize("prior_ties", [1e-9, 1e-3, 1e3])
+def test_the_fit_balances_wins_and_expected_wins_however_small_the_prior(
+    prior_ties: float,
+) -> None:
+    wins = np.triu(np.full((5, 5), 20.0), k=1)
+    strengths = fit_bradley_terry(wins, prior_ties=prior_ties).strengths
+    table = wins + prior_ties / 2 * (1 - np.eye(5))
+    chances = 1 / (1 + np.exp(strengths[None, :] - strengths[:, None]))
+    expected = ((table + table.T) * chances).sum(axis=1)
+    np.testing.assert_allclose(expected, table.sum(axis=1), rtol=1e-5)
