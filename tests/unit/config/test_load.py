@@ -126,6 +126,10 @@ def test_an_override_of_a_text_key_is_the_text_as_typed(text: str) -> None:
     assert load_settings(Everything, [], [f"name={text}"]).name == text
 
 
+def test_a_number_for_a_text_key_is_no_problem_beside_one_that_is() -> None:
+    assert problems("name=5", "seed=x") == "--set: seed = 'x': should be a valid integer"
+
+
 def test_a_newline_in_an_override_cannot_set_a_second_key() -> None:
     assert load_settings(Everything, [], ["name=1\nseed = 9"]).name == "1\nseed = 9"
 
