@@ -5,8 +5,7 @@ walked, references are followed, snapshots are hashed again, artifacts are read 
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from sqlalchemy import Connection, ForeignKey, Table, func, inspect, select, text
 
@@ -14,21 +13,18 @@ from assent.errors import StoreDamaged, StoreError
 from assent.store import content
 from assent.store.checking_ledger import check_ledger, check_snapshots
 from assent.store.database import Database
-from assent.store.identity import sha256_hex
+from assent.store.identity import content_id, sha256_hex
 from assent.store.migrating import revision
 from assent.store.project import Project
 from assent.store.records import Finding
-from assent.store.rows import by_name, in_order
+from assent.store.rows import in_order
 from assent.store.schema import (
     REVISIONS,
-    annotators,
     comparisons,
     events,
     metadata,
-    prompts,
     responses,
     runs,
-    samplers,
     snapshots,
 )
 from assent.types import Progress, ProgressTask, SilentProgress
@@ -93,12 +89,12 @@ def _check_tables(
     yield from _check_file(connection, database)
     yield from _check_guards(connection)
     yield from _check_references(connection)
-    steps = sum(_rows(connection, table) for table in (*_DERIVED, runs, events))
+    steps = sum(_rows(connection, table) for table in (*content.IDENTITY, events))
     steps += _rows(connection, events) * bool(_rows(connection, snapshots))
     with progress.task("records", total=steps) as bar:
-        for table, problem_of in _DERIVED.items():
-            yield from _check_rows(connection, table, problem_of, bar)
-        yield from _check_rows(connection, runs, _run_problem, bar)
+        for table in content.IDENTITY:
+            yield from _check_content(connection, table, bar)
+        yield from _check_runs(connection)
         yield from check_ledger(connection, bar)
         yield from check_snapshots(connection, bar)
 
@@ -110,7 +106,7 @@ def _rows(connection: Connection, table: Table) -> int:
 def _check_file(connection: Connection, database: Database) -> Iterator[Finding]:
     if not database.is_sqlite:
         return  # PostgreSQL checks its own pages when they are read
-    for (line,) in connection.execute(text("PRAGMA integrity_check(100)")):
+    for (line,) in connection.execute(text("PRAGMA quick_check(100)")):
         if line != "ok":
             yield Finding(table="database", record=_name(database), problem=str(line))
 
@@ -150,65 +146,38 @@ def _check_reference(
         yield Finding(table=table.name, record=" ".join(str(part) for part in key), problem=problem)
 
 
-def _check_rows(
-    connection: Connection,
-    table: Table,
-    problem_of: Callable[[Mapping[str, Any]], str | None],
-    bar: ProgressTask,
-) -> Iterator[Finding]:
-    for block in in_order(connection, select(table)):
+def _check_content(connection: Connection, table: Table, bar: ProgressTask) -> Iterator[Finding]:
+    name, identity = table.name, content.IDENTITY[table]
+    derived = _DERIVED.get(table)
+    extra = [] if derived is None else [derived[0]]
+    query = select(table.c.id, *(table.c[column] for column in (*identity, *extra)))
+    end = len(identity) + 1
+    for block in in_order(connection, query):
         for row in block:
-            problem = problem_of(by_name(row))
-            if problem is not None:
-                yield Finding(table=table.name, record=str(row.id), problem=problem)
+            said = row[1:end]
+            if row[0] != content_id(name, *said):
+                problem = "was changed: its id does not fit what it says"
+                yield Finding(table=name, record=row[0], problem=problem)
+            elif derived is not None and row[end] != derived[1](said):
+                problem = f"was changed: {derived[0]} does not fit what it says"
+                yield Finding(table=name, record=row[0], problem=problem)
         bar.advance(len(block))
 
 
-def _derived(
-    derive: Callable[[Mapping[str, Any]], str],
-) -> Callable[[Mapping[str, Any]], str | None]:
-    def problem_of(row: Mapping[str, Any]) -> str | None:
-        try:
-            right = row["id"] == derive(row)
-        except TypeError:  # a blob where text belongs
-            right = False
-        return None if right else "was changed: its id does not fit what it says"
-
-    return problem_of
-
-
-_same_response = _derived(content.response_id)
-_same_comparison = _derived(content.comparison_id)
-
-
-def _response_problem(row: Mapping[str, Any]) -> str | None:
-    problem = _same_response(row)
-    if problem is None and row["content_sha256"] != sha256_hex(row["text"]):
-        return "was changed: content_sha256 does not fit the text"
-    return problem
-
-
-def _comparison_problem(row: Mapping[str, Any]) -> str | None:
-    problem = _same_comparison(row)
-    if problem is None and row["dedupe_key"] != content.comparison_dedupe_key(row):
-        return "was changed: dedupe_key does not fit the two responses"
-    return problem
-
-
-def _run_problem(row: Mapping[str, Any]) -> str | None:
-    if row["settings_sha256"] != sha256_hex(str(row["settings"])):
-        return "was changed: settings_sha256 does not fit the settings"
-    return None
+def _check_runs(connection: Connection) -> Iterator[Finding]:
+    query = select(runs.c.id, runs.c.settings_sha256, runs.c.settings)
+    for id_, sha256, settings in connection.execute(query):
+        if sha256 != sha256_hex(settings):
+            problem = "was changed: settings_sha256 does not fit the settings"
+            yield Finding(table="runs", record=id_, problem=problem)
 
 
 def _name(database: Database) -> str:
     return database.description
 
 
-_DERIVED: dict[Table, Callable[[Mapping[str, Any]], str | None]] = {
-    prompts: _derived(content.prompt_id),
-    samplers: _derived(content.sampler_id),
-    responses: _response_problem,
-    comparisons: _comparison_problem,
-    annotators: _derived(content.annotator_id),
+# Columns that repeat others for the sake of an index, from the columns in `content.IDENTITY`.
+_DERIVED: Mapping[Table, tuple[str, Callable[[Sequence[Any]], str]]] = {
+    responses: ("content_sha256", lambda said: sha256_hex(said[1])),
+    comparisons: ("dedupe_key", lambda said: content.dedupe_key(said[1], said[2], *said[4:])),
 }

@@ -7,10 +7,11 @@ changes nothing and returns the same id. Functions take an open transaction.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, select
+from sqlalchemy import Connection, Table, and_, exists, select
 
 from assent.errors import DataError, IdempotencyConflict
 from assent.store.identity import (
+    Field,
     canonical_json,
     content_id,
     require_finite,
@@ -40,6 +41,28 @@ from assent.store.schema import (
 )
 from assent.types import Prompt, Split
 
+IDENTITY: Mapping[Table, tuple[str, ...]] = {
+    prompts: ("text", "kind", "source", "split", "group"),
+    samplers: ("model_version_id", "parameters", "engine"),
+    responses: ("prompt_id", "text", "origin", "sampler_id", "seed", "index"),
+    comparisons: (
+        "prompt_id",
+        "first_response_id",
+        "second_response_id",
+        "shown_order",
+        "purpose",
+        "round",
+        "index",
+    ),
+    annotators: ("name",),
+}
+"""The columns that make a record what it is; its id is derived from them, in this order."""
+
+
+def derived_id(table: Table, row: Mapping[str, Any]) -> str:
+    """The id that a record's content gives."""
+    return content_id(table.name, *(row[name] for name in IDENTITY[table]))
+
 
 def add_prompts(connection: Connection, new: Sequence[Prompt], created_at: str) -> list[str]:
     """Add prompts; one that says the same in every field is the same prompt."""
@@ -53,15 +76,8 @@ def add_prompts(connection: Connection, new: Sequence[Prompt], created_at: str) 
             "split": prompt.split,
             "group": prompt.group,
         }
-        rows.append({"id": prompt_id(content), **content})
+        rows.append({"id": derived_id(prompts, content), **content})
     return add_missing(connection, prompts, rows, created_at)
-
-
-def prompt_id(row: Mapping[str, Any]) -> str:
-    """The id that a prompt's content gives."""
-    return content_id(
-        "prompts", row["text"], row["kind"], row["source"], row["split"], row["group"]
-    )
 
 
 def list_prompts(
@@ -100,13 +116,8 @@ def add_sampler(
         "parameters": canonical_json(dict(parameters)),
         "engine": engine,
     }
-    row = {"id": sampler_id(content), **content}
+    row = {"id": derived_id(samplers, content), **content}
     return add_missing(connection, samplers, [row], created_at)[0]
-
-
-def sampler_id(row: Mapping[str, Any]) -> str:
-    """The id that a sampler's content gives."""
-    return content_id("samplers", row["model_version_id"], row["parameters"], row["engine"])
 
 
 def list_samplers(connection: Connection) -> list[StoredSampler]:
@@ -154,21 +165,8 @@ def add_responses(connection: Connection, new: Sequence[NewResponse], created_at
             "token_count": response.token_count,
             "finish_reason": response.finish_reason,
         }
-        rows.append({"id": response_id(content), **content, **measured})
+        rows.append({"id": derived_id(responses, content), **content, **measured})
     return add_missing(connection, responses, rows, created_at)
-
-
-def response_id(row: Mapping[str, Any]) -> str:
-    """The id that a response's content gives."""
-    return content_id(
-        "responses",
-        row["prompt_id"],
-        row["text"],
-        row["origin"],
-        row["sampler_id"],
-        row["seed"],
-        row["index"],
-    )
 
 
 def list_responses(
@@ -218,31 +216,24 @@ def add_comparisons(
             "round": comparison.round,
             "index": comparison.index,
         }
-        rows.append(
-            {"id": comparison_id(content), "dedupe_key": comparison_dedupe_key(content), **content}
+        key = dedupe_key(
+            comparison.first_response_id,
+            comparison.second_response_id,
+            comparison.purpose,
+            comparison.round,
+            comparison.index,
         )
+        rows.append({"id": derived_id(comparisons, content), "dedupe_key": key, **content})
     _require_asked_once(connection, rows)
     return add_missing(connection, comparisons, rows, created_at)
 
 
-def comparison_id(row: Mapping[str, Any]) -> str:
-    """The id that a comparison's content gives."""
-    return content_id(
-        "comparisons",
-        row["prompt_id"],
-        row["first_response_id"],
-        row["second_response_id"],
-        row["shown_order"],
-        row["purpose"],
-        row["round"],
-        row["index"],
-    )
+def dedupe_key(first_response: str, second_response: str, *asked: Field) -> str:
+    """Equal for two responses asked about again, whichever side they are on.
 
-
-def comparison_dedupe_key(row: Mapping[str, Any]) -> str:
-    """Equal for the same two responses asked for the same purpose, whichever side they are on."""
-    pair = sorted((row["first_response_id"], row["second_response_id"]))
-    return content_id("pair", *pair, row["purpose"], row["round"], row["index"])
+    `asked` is purpose, round and index.
+    """
+    return content_id("pair", *sorted((first_response, second_response)), *asked)
 
 
 def list_comparisons(
@@ -314,7 +305,7 @@ def add_annotator(
     """
     require_text(name, "annotator name")
     row = {
-        "id": annotator_id({"name": name}),
+        "id": derived_id(annotators, {"name": name}),
         "name": name,
         "kind": kind,
         "parameters": canonical_json(dict(parameters)),
@@ -327,11 +318,6 @@ def add_annotator(
         )
         raise IdempotencyConflict(message)
     return add_missing(connection, annotators, [row], created_at)[0]
-
-
-def annotator_id(row: Mapping[str, Any]) -> str:
-    """The id that an annotator's name gives."""
-    return content_id("annotators", row["name"])
 
 
 def list_annotators(connection: Connection) -> list[StoredAnnotator]:

@@ -1,19 +1,19 @@
 """Canonical JSON, ids derived from content, and the hash that chains one event to the next.
 
-An id is the first 32 hexadecimal digits of a SHA-256 over the canonical JSON of what the record
-says, so writing a record again gives the same id and a resumed run writes nothing twice.
+What is hashed is a row of fields, each as text, joined by NUL: no stored text may hold a NUL, so
+two different rows never read the same. An id is the first 32 hexadecimal digits of the SHA-256 of a
+table's name and what the record says, so writing a record again gives the same id and a resumed
+run writes nothing twice.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from typing import Any
 
 from assent.errors import DataError
 
-GENESIS = "0" * 64
-"""What the first event of a ledger chains to."""
+Field = str | int | None
+"""What a hashed column may hold; larger things are stored as canonical JSON."""
 
 _CANONICAL = json.JSONEncoder(
     ensure_ascii=True, allow_nan=False, sort_keys=True, separators=(",", ":")
@@ -38,18 +38,14 @@ def sha256_hex(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def content_id(table: str, *content: object) -> str:
-    """The id of a record: 32 hexadecimal digits of the hash of its table and content."""
-    return sha256_hex(_CANONICAL.encode([table, *content]))[:32]
+def joined(*fields: Field) -> str:
+    """The text that is hashed for a row of fields; nothing is written as `None`."""
+    return "\x00".join(map(str, fields))
 
 
-def event_hash(content: Sequence[Any], prev_hash: str) -> str:
-    """The chain: SHA-256 over everything an event says and the hash of the event before it.
-
-    `seq` is left out: the chain and the rule that seq counts 1, 2, 3 … fix it already, and without
-    it a moved event can be told from a changed one.
-    """
-    return sha256_hex(_CANONICAL.encode([*content, prev_hash]))
+def content_id(table: str, *fields: Field) -> str:
+    """The id of a record: 32 hexadecimal digits of the hash of its table and what it says."""
+    return sha256_hex(joined(table, *fields))[:32]
 
 
 def require_text(text: str, where: str) -> None:

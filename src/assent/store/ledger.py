@@ -5,7 +5,7 @@ happened to a judgement is a line and not a tree. Each event carries the hash of
 Functions take an open writing transaction, in which nobody else can append.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -21,11 +21,13 @@ from assent.errors import (
 )
 from assent.store.content import add_responses
 from assent.store.identity import (
+    Field,
     canonical_json,
     content_id,
-    event_hash,
+    joined,
     require_finite,
     require_text,
+    sha256_hex,
 )
 from assent.store.records import (
     EventKind,
@@ -47,6 +49,9 @@ from assent.store.schema import (
 )
 from assent.store.times import from_text
 from assent.types import Verdict
+
+GENESIS = "0" * 64
+"""What the first event chains to."""
 
 PAYLOAD_VERSION = 1
 """Written into every payload as `v`, so that a later form can be told apart."""
@@ -71,9 +76,7 @@ class _Draft:
 
     @property
     def id(self) -> str:
-        return event_id(
-            {"annotator_id": self.annotator_id, "idempotency_key": self.idempotency_key}
-        )
+        return event_id(self.annotator_id, self.idempotency_key)
 
     @property
     def subject(self) -> tuple[str | None, ...]:
@@ -191,24 +194,33 @@ def list_events(connection: Connection, after_seq: int, limit: int | None) -> li
     ]
 
 
-def event_id(row: Mapping[str, Any]) -> str:
+def event_id(annotator_id: str, idempotency_key: str) -> str:
     """The id of an event: who sent it under which key."""
-    return content_id("events", row["annotator_id"], row["idempotency_key"])
+    return content_id("events", annotator_id, idempotency_key)
 
 
-def hashed_content(row: Mapping[str, Any]) -> list[Any]:
-    """What an event's hash covers, in order; see `identity.event_hash`."""
-    return [
-        row["id"],
-        row["kind"],
-        row["comparison_id"],
-        row["response_id"],
-        row["annotator_id"],
-        row["idempotency_key"],
-        row["supersedes"],
-        row["payload"],
-        row["created_at"],
-    ]
+HASHED = (
+    "id",
+    "kind",
+    "comparison_id",
+    "response_id",
+    "annotator_id",
+    "idempotency_key",
+    "supersedes",
+    "payload",
+    "created_at",
+    "prev_hash",
+)
+"""The columns that an event's hash covers, in order: all but `seq` and the hash.
+
+The chain, and the rule that seq counts 1, 2, 3 …, fix seq already; without it a moved event can be
+told from a changed one.
+"""
+
+
+def event_hash(*fields: Field) -> str:
+    """The hash of an event, from the columns named in `HASHED`."""
+    return sha256_hex(joined(*fields))
 
 
 def _judgement_draft(judgement: NewJudgement, number: int) -> _Draft:
@@ -269,7 +281,7 @@ def _append(connection: Connection, drafts: Sequence[_Draft], created_at: str) -
             continue
         _require_allowed(draft, ledger)
         seq += 1
-        row = {
+        row: dict[str, Any] = {
             "seq": seq,
             "id": draft.id,
             "kind": draft.kind,
@@ -282,7 +294,7 @@ def _append(connection: Connection, drafts: Sequence[_Draft], created_at: str) -
             "created_at": created_at,
             "prev_hash": prev_hash,
         }
-        prev_hash = row["hash"] = event_hash(hashed_content(row), prev_hash)
+        prev_hash = row["hash"] = event_hash(*(row[name] for name in HASHED))
         rows.append(row)
         recorded.append(Recorded(event_id=draft.id, seq=seq, replayed=False))
         _add_to(ledger, draft, seq)

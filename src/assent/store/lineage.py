@@ -82,7 +82,7 @@ def run_id(row: Mapping[str, Any], parents: Mapping[str, str]) -> str:
         row["settings_sha256"],
         row["seed"],
         row["snapshot_id"],
-        dict(parents),
+        canonical_json(dict(parents)),
     )
 
 

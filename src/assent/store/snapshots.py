@@ -12,10 +12,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, RowMapping, Select, and_, insert, or_, select
 
 from assent.errors import DataError, IdempotencyConflict, StoreDamaged, UnknownRecord
-from assent.store.identity import canonical_json, content_id, require_text
+from assent.store.identity import canonical_json, content_id, joined, require_text
 from assent.store.records import JudgedPair, Snapshot
 from assent.store.rows import parsed_object
 from assent.store.schema import comparisons, events, ledger_heads, prompts, responses, snapshots
+
+_HASHED = 8
 
 
 def take(
@@ -48,8 +50,8 @@ def take(
         raise DataError(message)
     last = head if up_to_seq is None else up_to_seq
     digest = ContentDigest()
-    for pair in _pairs(connection, wanted, last):
-        digest.add(content_line(pair))
+    for row in _rows(connection, wanted, last):
+        digest.add(content_line(row))
     connection.execute(
         insert(snapshots).values(
             id=content_id("snapshots", name),
@@ -98,10 +100,10 @@ def judged_pairs(connection: Connection, id_: str) -> list[JudgedPair]:
         StoreDamaged: its content is not what it was when the snapshot was taken.
     """
     snapshot = find(connection, id_)
-    pairs = list(_pairs(connection, snapshot.purposes, snapshot.up_to_seq))
+    rows = list(_rows(connection, snapshot.purposes, snapshot.up_to_seq))
     digest = ContentDigest()
-    for pair in pairs:
-        digest.add(content_line(pair))
+    for row in rows:
+        digest.add(content_line(row))
     if digest.hexdigest() != snapshot.content_sha256:
         message = (
             f"snapshot {snapshot.name!r} held {snapshot.event_count} judgements with hash "
@@ -109,7 +111,7 @@ def judged_pairs(connection: Connection, id_: str) -> list[JudgedPair]:
             f"{digest.hexdigest()[:12]}; run `assent db check` to see what was changed"
         )
         raise StoreDamaged(message)
-    return pairs
+    return [_pair(row) for row in rows]
 
 
 def from_row(row: RowMapping) -> Snapshot:
@@ -125,7 +127,7 @@ def from_row(row: RowMapping) -> Snapshot:
 
 
 class ContentDigest:
-    """The running hash of a snapshot: canonical lines, each ended by a newline."""
+    """The running hash of a snapshot, judgement by judgement."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -141,20 +143,9 @@ class ContentDigest:
         return self._digest.hexdigest()
 
 
-def content_line(pair: JudgedPair) -> bytes:
-    """What a snapshot's hash covers of one judgement."""
-    content: list[Any] = [
-        pair.event_id,
-        pair.comparison_id,
-        pair.annotator_id,
-        pair.prompt,
-        pair.first,
-        pair.second,
-        pair.verdict,
-        pair.strength,
-        pair.round,
-    ]
-    return canonical_json(content).encode() + b"\n"
+def content_line(row: Row[Any]) -> bytes:
+    """What a snapshot's hash covers of one row of `pairs_query`."""
+    return f"{joined(*row[:_HASHED])}\x00".encode()
 
 
 def pairs_query(purposes: Iterable[str]) -> Select[Any]:
@@ -166,18 +157,19 @@ def pairs_query(purposes: Iterable[str]) -> Select[Any]:
     )
     return (
         select(
-            events.c.seq,
+            # These first eight are hashed: `_HASHED`.
             events.c.id.label("event_id"),
+            comparisons.c.id.label("comparison_id"),
             events.c.annotator_id,
             events.c.payload,
-            comparisons.c.id.label("comparison_id"),
-            comparisons.c.prompt_id,
-            comparisons.c.shown_order,
             comparisons.c.round,
             prompts.c.text.label("prompt"),
             first.c.text.label("first"),
             second.c.text.label("second"),
+            events.c.seq,
             later.c.seq.label("superseded_at"),
+            comparisons.c.prompt_id,
+            comparisons.c.shown_order,
         )
         .join(comparisons, comparisons.c.id == events.c.comparison_id)
         .join(prompts, prompts.c.id == comparisons.c.prompt_id)
@@ -189,8 +181,16 @@ def pairs_query(purposes: Iterable[str]) -> Select[Any]:
     )
 
 
-def pair_from_row(row: Row[Any]) -> JudgedPair:
-    """A row of `pairs_query` as a record."""
+def _rows(connection: Connection, purposes: Iterable[str], up_to_seq: int) -> Iterator[Row[Any]]:
+    query = pairs_query(purposes)
+    superseded_at = query.selected_columns["superseded_at"]
+    within = query.where(events.c.seq <= up_to_seq).where(
+        or_(superseded_at.is_(None), superseded_at > up_to_seq)
+    )
+    yield from connection.execute(within)
+
+
+def _pair(row: Row[Any]) -> JudgedPair:
     payload = parsed_object(row.payload)
     return JudgedPair(
         event_id=row.event_id,
@@ -206,13 +206,3 @@ def pair_from_row(row: Row[Any]) -> JudgedPair:
         strength=payload.get("strength"),
         round=row.round,
     )
-
-
-def _pairs(connection: Connection, purposes: Iterable[str], up_to_seq: int) -> Iterator[JudgedPair]:
-    query = pairs_query(purposes)
-    superseded_at = query.selected_columns["superseded_at"]
-    within = query.where(events.c.seq <= up_to_seq).where(
-        or_(superseded_at.is_(None), superseded_at > up_to_seq)
-    )
-    for row in connection.execute(within):
-        yield pair_from_row(row)

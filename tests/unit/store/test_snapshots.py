@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import asdict
 
 import pytest
 from sqlalchemy import text
@@ -83,12 +82,20 @@ def test_the_hash_of_a_snapshot_covers_judgements_and_texts(project: Project) ->
     world = fill(project)
     judge(project.store, world.comparisons, world.annotators[1])
     snapshot = project.store.take_snapshot("round 1")
+    payloads = {one.id: one.payload for one in project.store.events()}
     digest = hashlib.sha256()
     for pair in project.store.judged_pairs(snapshot.id):
-        record = asdict(pair)
-        names = ("event_id", "comparison_id", "annotator_id", "prompt", "first", "second")
-        line = [record[name] for name in (*names, "verdict", "strength", "round")]
-        digest.update(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        line = [
+            pair.event_id,
+            pair.comparison_id,
+            pair.annotator_id,
+            json.dumps(payloads[pair.event_id], sort_keys=True, separators=(",", ":")),
+            str(pair.round),
+            pair.prompt,
+            pair.first,
+            pair.second,
+        ]
+        digest.update("".join(f"{field}\x00" for field in line).encode())
     assert snapshot.content_sha256 == digest.hexdigest()
 
 
