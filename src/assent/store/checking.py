@@ -6,6 +6,7 @@ walked, references are followed, snapshots are hashed again, artifacts are read 
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, ForeignKey, Table, func, inspect, select, text
 

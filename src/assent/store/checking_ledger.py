@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, exists, func, or_, select
+from sqlalchemy import Connection, Select, exists, func, or_, select
 
 from assent.store import ledger
 from assent.store.records import Finding, Snapshot
@@ -25,10 +25,12 @@ from assent.types import ProgressTask
 def check_ledger(connection: Connection, bar: ProgressTask) -> Iterator[Finding]:
     """Changed, missing, doubled and moved events, and a ledger that is shorter than its head."""
     expected, prev_hash = 1, ledger.GENESIS
-    query = select(events.c.seq, events.c.hash, *(events.c[name] for name in ledger.HASHED))
+    query: Select[Any] = select(
+        events.c.seq, events.c.hash, *(events.c[name] for name in ledger.HASHED)
+    )
     for block in in_order(connection, query.order_by(events.c.seq)):
         for row in block:
-            seq, hash_, said = row[0], row[1], row[2:]
+            seq, hash_, *said = row.tuple()
             for problem in _event_problems(seq, hash_, said, expected, prev_hash):
                 yield _about(seq, said[0], problem)
             expected, prev_hash = seq + 1, hash_

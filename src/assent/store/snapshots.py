@@ -33,10 +33,10 @@ def take(
     if not wanted:
         message = f"snapshot {name!r} names no purpose, so it would be empty"
         raise DataError(message)
-    stored = connection.execute(select(snapshots).where(snapshots.c.name == name)).mappings()
-    row = stored.first()
-    if row is not None:
-        snapshot = from_row(row)
+    named = select(snapshots).where(snapshots.c.name == name)
+    stored = connection.execute(named).mappings().first()
+    if stored is not None:
+        snapshot = from_row(stored)
         if snapshot.purposes != wanted or up_to_seq not in (None, snapshot.up_to_seq):
             message = (
                 f"snapshot {name!r} exists with purposes {', '.join(snapshot.purposes)} up to "
