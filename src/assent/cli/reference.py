@@ -52,14 +52,33 @@ def write_pages(folder: Path) -> None:
         unfinished.rename(folder / name)
 
 
-def settings_classes() -> Iterator[type[Settings]]:
-    """Every settings class, module by module, in the order in which they are written."""
+def settings_classes() -> list[type[Settings]]:
+    """Every settings class: whole files first, each followed by the tables in it, in order."""
+    declared: list[type[Settings]] = []
     for module_info in pkgutil.iter_modules(assent.config.__path__, "assent.config."):
         module = importlib.import_module(module_info.name)
         for value in vars(module).values():
             is_ours = inspect.isclass(value) and issubclass(value, Settings)
             if is_ours and value is not Settings and value.__module__ == module.__name__:
-                yield value
+                declared.append(value)
+    inside = {below for cls in declared for below in _tables(cls)}
+    ordered: dict[type[Settings], None] = {}
+    waiting = [cls for cls in declared if cls not in inside]
+    while waiting:
+        cls = waiting.pop(0)
+        if cls not in ordered:
+            ordered[cls] = None
+            waiting = [*_tables(cls), *waiting]
+    return list(ordered)
+
+
+def _tables(cls: type[Settings]) -> list[type[Settings]]:
+    """The classes of the tables in this one, in collections too."""
+    found: list[type[Settings]] = []
+    for field in cls.model_fields.values():
+        for annotation in (field.annotation, *get_args(field.annotation)):
+            found += [one for one in variants(annotation) if one not in found]
+    return found
 
 
 def settings_page() -> str:
@@ -72,12 +91,22 @@ def settings_page() -> str:
     ]
     for cls in settings_classes():
         rows = [
-            (f"`{name}`", _type_text(field), _default_text(field), _one_line(field.description))
+            (f"`{name}`", _type_text(field), _default_text(field), meaning(name, field))
             for name, field in cls.model_fields.items()
         ]
         parts += [f"## {cls.__name__}\n", f"{inspect.getdoc(cls) or ''}\n"]
         parts.append(_markdown_table(("key", "type", "default", "meaning"), rows))
     return "\n".join(parts)
+
+
+def meaning(name: str, field: FieldInfo) -> str:
+    """The text under a field; for a table without one, what its class says; empty if nothing is."""
+    if field.description:
+        return _one_line(field.description)
+    tables = variants(field.annotation)
+    if len(tables) == 1:
+        return _one_line(inspect.getdoc(tables[0]))
+    return "Which kind of table this is." if name == "kind" else ""
 
 
 def metrics_page() -> str:
@@ -209,28 +238,32 @@ def error_tree(
 
 
 def _type_text(field: FieldInfo) -> str:
-    limits = ", ".join(_limits(field))
-    return f"{_annotation_text(field.annotation)}{f' ({limits})' if limits else ''}"
+    return f"{_annotation_text(field.annotation)}{_limits(field.metadata)}"
 
 
-def _limits(field: FieldInfo) -> Iterator[str]:
+def _limits(rules: Sequence[object]) -> str:
+    """` (> 0, <= 1)`, or nothing."""
     signs = {"gt": "> {}", "ge": ">= {}", "lt": "< {}", "le": "<= {}"}
-    for rule in field.metadata:
-        for name, text in signs.items():
-            if (limit := getattr(rule, name, None)) is not None:
-                yield text.format(limit)
+    limits = [
+        text.format(limit)
+        for rule in rules
+        for name, text in signs.items()
+        if (limit := getattr(rule, name, None)) is not None
+    ]
+    return f" ({', '.join(limits)})" if limits else ""
 
 
 def _annotation_text(annotation: Any) -> str:  # noqa: ANN401 - any type expression
     origin, members = get_origin(annotation), get_args(annotation)
     below = variants(annotation)
-    if below and origin not in (list, tuple, dict):
+    if below:
         links = [f"[{one.__name__}](#{one.__name__.lower()})" for one in below]
         return " or ".join(links)
     if origin is Literal:
         return " or ".join(f"`{_toml(value)}`" for value in members)
     if origin is Annotated:
-        return _annotation_text(members[0])
+        rules = [part for one in members[1:] for part in getattr(one, "metadata", [one])]
+        return f"{_annotation_text(members[0])}{_limits(rules)}"
     if origin in (Union, types.UnionType):
         return " or ".join(_annotation_text(one) for one in members if one is not type(None))
     return _collection_text(annotation) or _name_text(annotation)
@@ -260,7 +293,8 @@ def _default_text(field: FieldInfo) -> str:
     if default is None:
         return "none"
     if isinstance(default, Settings):
-        given = ", ".join(f"{name}={getattr(default, name)!r}" for name in default.model_fields_set)
+        names = [name for name in type(default).model_fields if name in default.model_fields_set]
+        given = ", ".join(f"{name}={getattr(default, name)!r}" for name in names)
         return f"`{type(default).__name__}({given})`"
     return f"`{_toml(default)}`"
 
