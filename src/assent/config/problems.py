@@ -141,6 +141,9 @@ def _unknown(root: type[Settings], place: Place) -> str:
     if near:
         return f"unknown key; did you mean {near[0]}?"
     elsewhere = [known for known in all_keys(root) if known.rpartition(".")[2] == name]
+    table = dotted(place.key[:-1])
+    nearer = [known for known in elsewhere if table and known.startswith(f"{table}.")]
+    elsewhere = nearer or elsewhere
     if elsewhere:
         return f"unknown key here; did you mean {' or '.join(elsewhere)}?"
     return f"unknown key; there are {', '.join(around.model_fields)}"

@@ -69,6 +69,25 @@ class Collections(Settings):
     penalties: tuple[AnyKl, ...] = ()
 
 
+class Optimiser(Settings):
+    """Shared by stages."""
+
+    lr: PositiveFloat = 0.1
+
+
+class Stage(Settings):
+    """A stage that has one."""
+
+    optimiser: Optimiser = Optimiser()
+
+
+class Stages(Settings):
+    """Two of them."""
+
+    sft: Stage = Stage()
+    reward: Stage = Stage()
+
+
 class Required(Settings):
     """Something the user must say."""
 
@@ -198,6 +217,13 @@ def test_a_single_problem_is_a_single_line() -> None:
 def test_an_unknown_key_that_stands_elsewhere_is_pointed_there() -> None:
     expected = "--set: rollouts = 8: unknown key here; did you mean ppo.rollouts?"
     assert problems("rollouts=8") == expected
+
+
+def test_a_key_one_table_too_high_is_pointed_to_its_own_stage() -> None:
+    expected = "--set: reward.lr = 1: unknown key here; did you mean reward.optimiser.lr?"
+    assert problems("reward.lr=1", cls=Stages) == expected
+    both = "--set: lr = 1: unknown key here; did you mean sft.optimiser.lr or reward.optimiser.lr?"
+    assert problems("lr=1", cls=Stages) == both
 
 
 def test_an_unknown_key_like_no_other_gets_the_list() -> None:
