@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, exists, func, or_, select
+from sqlalchemy import Connection, exists, func, or_, select
 
 from assent.store import ledger
 from assent.store.records import Finding, Snapshot
@@ -25,23 +25,14 @@ from assent.types import ProgressTask
 def check_ledger(connection: Connection, bar: ProgressTask) -> Iterator[Finding]:
     """Changed, missing, doubled and moved events, and a ledger that is shorter than its head."""
     expected, prev_hash = 1, ledger.GENESIS
-    query: Select[Any] = select(
-        events.c.seq, events.c.hash, *(events.c[name] for name in ledger.HASHED)
-    )
-    for block in in_order(connection, query.order_by(events.c.seq)):
-        for row in block:
-            seq, hash_, *said = row.tuple()
+    columns = (events.c[name] for name in ("seq", "hash", *ledger.HASHED))
+    for block in in_order(connection, select(*columns).order_by(events.c.seq)):
+        for seq, hash_, *said in block:
             for problem in _event_problems(seq, hash_, said, expected, prev_hash):
                 yield _about(seq, said[0], problem)
             expected, prev_hash = seq + 1, hash_
         bar.advance(len(block))
-    head = connection.execute(select(ledger_heads.c.seq, ledger_heads.c.hash)).first()
-    if head is None or (head.seq, head.hash) != (expected - 1, prev_hash):
-        said = "is missing" if head is None else f"says that event {head.seq} is the last"
-        problem = f"{said}; the ledger ends with event {expected - 1}"
-        if head is not None and head.seq >= expected:
-            problem += f", so events {expected} to {head.seq} are missing"
-        yield Finding(table="ledger_heads", record="head", problem=problem)
+    yield from _check_head(connection, expected - 1, prev_hash)
     yield from _check_doubled(connection)
     yield from _check_superseding(connection)
 
@@ -72,6 +63,21 @@ def _event_problems(
         yield "was changed: its id does not fit its annotator and key"
     elif kind == "judgement" and not _has_verdict(payload):
         yield "holds no verdict"
+
+
+def _check_head(connection: Connection, last: int, last_hash: str) -> Iterator[Finding]:
+    head = connection.execute(select(ledger_heads.c.seq, ledger_heads.c.hash)).first()
+    if head is None:
+        problem = f"is missing; the ledger ends with event {last}"
+    elif head.seq > last:
+        problem = f"says that event {head.seq} is the last; the ledger ends with event {last}, so "
+        one = head.seq == last + 1
+        problem += f"event {head.seq} is missing" if one else f"events {last + 1} on are missing"
+    elif (head.seq, head.hash) != (last, last_hash):
+        problem = f"does not fit event {last}, where the ledger ends"
+    else:
+        return
+    yield Finding(table="ledger_heads", record="head", problem=problem)
 
 
 def _has_verdict(payload: str) -> bool:

@@ -12,6 +12,9 @@ from sqlalchemy import Connection, Row, Select, Table, func, insert, select
 
 from assent.errors import UnknownRecord
 
+AnyRow = Row[*tuple[Any, ...]]
+AnySelect = Select[*tuple[Any, ...]]
+
 _CHUNK = 1000  # SQLite allows 32,766 variables in a statement; short ones are cached
 _BLOCK = 5000
 
@@ -64,13 +67,13 @@ def add_missing(
     return ids
 
 
-def in_order(connection: Connection, query: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
+def in_order(connection: Connection, query: AnySelect) -> Iterator[Sequence[AnyRow]]:
     """The rows of a query in blocks, so that a million of them need little memory."""
     result = connection.execution_options(yield_per=_BLOCK).execute(query)
     yield from result.partitions()
 
 
-def by_name(row: Row[Any]) -> Mapping[str, Any]:
+def by_name(row: AnyRow) -> Mapping[str, Any]:
     """A row's values by column name, without copying them."""
     return cast("Mapping[str, Any]", row._mapping)
 

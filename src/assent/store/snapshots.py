@@ -7,14 +7,13 @@ texts it was about, so a snapshot read back is the one that was taken, or it is 
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
-from sqlalchemy import Connection, Row, RowMapping, Select, and_, insert, or_, select
+from sqlalchemy import Connection, RowMapping, and_, insert, or_, select
 
 from assent.errors import DataError, IdempotencyConflict, StoreDamaged, UnknownRecord
 from assent.store.identity import canonical_json, content_id, joined, require_text
 from assent.store.records import JudgedPair, Snapshot
-from assent.store.rows import parsed_object
+from assent.store.rows import AnyRow, AnySelect, parsed_object
 from assent.store.schema import comparisons, events, ledger_heads, prompts, responses, snapshots
 
 _HASHED = 8
@@ -143,12 +142,12 @@ class ContentDigest:
         return self._digest.hexdigest()
 
 
-def content_line(row: Row[Any]) -> bytes:
+def content_line(row: AnyRow) -> bytes:
     """What a snapshot's hash covers of one row of `pairs_query`."""
     return f"{joined(*row[:_HASHED])}\x00".encode()
 
 
-def pairs_query(purposes: Iterable[str]) -> Select[Any]:
+def pairs_query(purposes: Iterable[str]) -> AnySelect:
     """Every judgement for these purposes in order, with the seq of what superseded it, if any."""
     first, second, later = (
         responses.alias("first"),
@@ -181,7 +180,7 @@ def pairs_query(purposes: Iterable[str]) -> Select[Any]:
     )
 
 
-def _rows(connection: Connection, purposes: Iterable[str], up_to_seq: int) -> Iterator[Row[Any]]:
+def _rows(connection: Connection, purposes: Iterable[str], up_to_seq: int) -> Iterator[AnyRow]:
     query = pairs_query(purposes)
     superseded_at = query.selected_columns["superseded_at"]
     within = query.where(events.c.seq <= up_to_seq).where(
@@ -190,7 +189,7 @@ def _rows(connection: Connection, purposes: Iterable[str], up_to_seq: int) -> It
     yield from connection.execute(within)
 
 
-def _pair(row: Row[Any]) -> JudgedPair:
+def _pair(row: AnyRow) -> JudgedPair:
     payload = parsed_object(row.payload)
     return JudgedPair(
         event_id=row.event_id,
