@@ -9,6 +9,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+import assent.store
 from assent.store import (
     Artifact,
     ModelVersion,
@@ -211,6 +213,18 @@ def judge(
         ]
     )
     return [one.event_id for one in recorded]
+
+
+def start_python(program: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """A process that runs a program with this package; its input and output are pipes."""
+    source = str(Path(assent.store.__file__).parents[2])
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,  # `readline` and then `communicate` must not lose what lies between
+        env={**os.environ, "PYTHONPATH": source},
+    )
 
 
 def _quietly(command: list[str], folder: Path) -> None:
