@@ -1,0 +1,274 @@
+"""Enumerate: the exact log-probability (or reward) of every one of many fixed answers to a prompt.
+
+The answers form a trie. It is cut into rows: a path from the prompt and a subtree of at most
+`most_nodes` nodes below it, packed side by side under an attention mask that lets each node see
+the prompt and its own ancestors only. Every node is computed about once, so 270 answers that share
+their beginnings cost a fraction of 270 forward passes, and the result is the same to rounding.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from assent.models.loading import score_head
+from assent.models.scoring import chunks
+from assent.models.tokens import encode, encode_responses
+from assent.objectives.logprobs import tempered_logprobs
+from assent.objectives.masks import left_pad, position_ids
+
+MOST_NODES = 40
+PROMPTS_AT_ONCE = 8
+
+
+class _Node(NamedTuple):
+    token: int
+    parent: int
+
+
+@dataclass(frozen=True)
+class AnswerTree:
+    """Answers as rows of packed subtrees; made once and used for every prompt they may answer."""
+
+    tokens: Tensor
+    """[row, node] token ids; column 0 is the first token of an answer, 0 where a row is shorter."""
+    parents: Tensor
+    """[row, node] column of the token before each node in its row; -1 after the prompt."""
+    ends: Tensor
+    """[answer, 2] row and column of each answer's last token."""
+
+    @classmethod
+    def build(cls, answers: Sequence[Sequence[int]], most_nodes: int = MOST_NODES) -> "AnswerTree":
+        """Pack token sequences, each ended by eos.
+
+        Raises:
+            ValueError: there is no answer, one is empty, or two are equal.
+        """
+        nodes, ends = _trie(answers)
+        rows = _cut(nodes, most_nodes)
+        width = max(len(row) for row in rows)
+        tokens = torch.zeros(len(rows), width, dtype=torch.long)
+        parents = torch.full((len(rows), width), -1, dtype=torch.long)
+        place: dict[int, tuple[int, int]] = {}
+        for number, row in enumerate(rows):
+            column = {node: at for at, node in enumerate(row)}
+            for node, at in column.items():
+                tokens[number, at] = nodes[node].token
+                parents[number, at] = column.get(nodes[node].parent, -1)
+                place[node] = (number, at)
+        return cls(tokens, parents, torch.tensor([place[node] for node in ends]))
+
+    @cached_property
+    def ancestors(self) -> Tensor:
+        """[row, node, node] True where the second node is the first or stands above it."""
+        rows, width = self.tokens.shape
+        result = torch.zeros(rows, width, width, dtype=torch.bool)
+        every = torch.arange(rows)
+        for at in range(width):
+            parent = self.parents[:, at]
+            above = result[every, parent.clamp(min=0)] & (parent >= 0)[:, None]
+            result[:, at] = above
+            result[:, at, at] = True
+        return result
+
+    @cached_property
+    def depths(self) -> Tensor:
+        """[row, node] how many tokens stand between the prompt and the node."""
+        return self.ancestors.sum(-1) - 1
+
+
+class Candidates:
+    """Prompts and the answers to enumerate for each, tokenised and packed once.
+
+    Args:
+        tokenizer: of the models that will be asked.
+        prompts: texts.
+        answers: one list of answer texts a prompt, all equally long; equal lists are packed once.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: Sequence[str],
+        answers: Sequence[Sequence[str]],
+    ) -> None:
+        self._pad_id = int(tokenizer.pad_token_id)
+        self._prompts = encode(tokenizer, prompts)
+        packed: dict[tuple[str, ...], AnswerTree] = {}
+        for texts in answers:
+            if tuple(texts) not in packed:
+                packed[tuple(texts)] = AnswerTree.build(encode_responses(tokenizer, texts))
+        self._trees = [packed[tuple(texts)] for texts in answers]
+
+    def __len__(self) -> int:
+        return len(self._prompts)
+
+    @torch.no_grad()
+    def logprobs(
+        self, model: PreTrainedModel, temperature: float = 1.0
+    ) -> Float[Tensor, "prompt answer"]:
+        """Log-probability of each whole answer, its end token included, in nats, float64."""
+        found = []
+        for part in chunks(len(self), PROMPTS_AT_ONCE):
+            run = self._run(model, part, with_logits=True)
+            first = tempered_logprobs(run.prompt_logits.float(), temperature=temperature)
+            after = tempered_logprobs(run.node_logits.float(), temperature=temperature)
+            # Each node's token is predicted by its parent, or by the prompt's last token.
+            parent = run.parents.clamp(min=0)
+            given = after.gather(1, parent[:, :, None].expand(-1, -1, after.shape[-1]))
+            from_parent = given.gather(2, run.tokens[:, :, None]).squeeze(2)
+            from_prompt = first[run.prompt_of_row].gather(1, run.tokens)
+            steps = torch.where(run.parents >= 0, from_parent, from_prompt).double()
+            totals = (run.ancestors.double() @ steps[:, :, None]).squeeze(2)
+            found += self._pick(part, totals)
+        return torch.stack(found)
+
+    @torch.no_grad()
+    def rewards(self, model: PreTrainedModel) -> Float[Tensor, "prompt answer"]:
+        """Raw score of each answer by a reward model on a decoder trunk, float64."""
+        head = score_head(model)
+        found = []
+        for part in chunks(len(self), PROMPTS_AT_ONCE):
+            trunk = cast("PreTrainedModel", model.base_model)
+            run = self._run(trunk, part, with_logits=False)
+            scores = (run.node_hidden.float() @ head.weight.float().T).squeeze(2)
+            found += self._pick(part, scores.double())
+        return torch.stack(found)
+
+    def _pick(self, part: slice, values: Tensor) -> list[Tensor]:
+        picked, start = [], 0
+        for tree in self._trees[part]:
+            rows = values[start : start + len(tree.tokens)].cpu()
+            picked.append(rows[tree.ends[:, 0], tree.ends[:, 1]])
+            start += len(tree.tokens)
+        return picked
+
+    def _run(self, model: PreTrainedModel, part: slice, *, with_logits: bool) -> "_Run":
+        trees = self._trees[part]
+        device = next(model.parameters()).device
+        padded = left_pad(self._prompts[part], self._pad_id)
+        tokens, mask = padded.tokens.to(device), padded.mask.to(device)
+        cache = DynamicCache(config=model.config)
+        prompt = model(
+            input_ids=tokens,
+            attention_mask=mask.long(),
+            position_ids=position_ids(mask),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        counts = torch.tensor([len(tree.tokens) for tree in trees], device=device)
+        prompt_of_row = torch.repeat_interleave(torch.arange(len(trees), device=device), counts)
+        cache.batch_select_indices(prompt_of_row)
+        width = max(tree.tokens.shape[1] for tree in trees)
+        packed = _stack([(t.tokens, t.parents, t.ancestors, t.depths) for t in trees], width)
+        node_tokens, parents, ancestors, depths = (item.to(device) for item in packed)
+        visible = torch.cat(
+            [mask[prompt_of_row][:, None, :].expand(-1, width, -1), ancestors], dim=2
+        )
+        dtype = next(model.parameters()).dtype
+        bias = torch.zeros(visible.shape, dtype=dtype, device=device)
+        bias = bias.masked_fill(~visible, torch.finfo(dtype).min)[:, None]
+        output = model(
+            input_ids=node_tokens,
+            attention_mask=bias,
+            position_ids=depths + mask.sum(1)[prompt_of_row][:, None],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        empty = torch.empty(0, device=device)
+        return _Run(
+            tokens=node_tokens,
+            parents=parents,
+            ancestors=ancestors,
+            prompt_of_row=prompt_of_row,
+            prompt_logits=prompt.logits[:, -1] if with_logits else empty,
+            node_logits=output.logits if with_logits else empty,
+            node_hidden=empty if with_logits else output.last_hidden_state,
+        )
+
+
+class _Run(NamedTuple):
+    tokens: Tensor
+    parents: Tensor
+    ancestors: Tensor
+    prompt_of_row: Tensor
+    prompt_logits: Tensor
+    node_logits: Tensor
+    node_hidden: Tensor
+
+
+def _trie(answers: Sequence[Sequence[int]]) -> tuple[list[_Node], list[int]]:
+    nodes: list[_Node] = []
+    children: dict[tuple[int, int], int] = {}
+    ends: list[int] = []
+    for number, answer in enumerate(answers):
+        at = -1
+        for token in answer:
+            if (at, token) not in children:
+                children[at, token] = len(nodes)
+                nodes.append(_Node(token, at))
+            at = children[at, token]
+        if at in ends or at == -1:
+            message = f"answer {number} is {'empty' if at == -1 else 'there twice'}"
+            raise ValueError(message)
+        ends.append(at)
+    if not ends:
+        message = "there is no answer to enumerate"
+        raise ValueError(message)
+    return nodes, ends
+
+
+def _cut(nodes: Sequence[_Node], most_nodes: int) -> list[list[int]]:
+    """Rows of node numbers, parents before children: the path to a subtree, and the subtree."""
+    below: dict[int, list[int]] = {}
+    sizes = [1] * len(nodes)
+    for number in range(len(nodes) - 1, -1, -1):
+        parent = nodes[number].parent
+        below.setdefault(parent, []).append(number)
+        if parent >= 0:
+            sizes[parent] += sizes[number]
+    rows: list[list[int]] = []
+
+    def descend(node: int, path: list[int]) -> None:
+        inside = sizes[node] if node >= 0 else len(nodes)
+        if inside <= most_nodes or not below.get(node):
+            rows.append([*path, *_subtree(node, below)])
+            return
+        onward = [*path, node] if node >= 0 else path
+        # Light branches share a row; a heavy one is cut further.
+        light = [child for child in below[node] if sizes[child] <= most_nodes // 4]
+        packed = list(onward)
+        for child in light:
+            packed += _subtree(child, below)
+        if light:
+            rows.append(packed)
+        for child in below[node]:
+            if child not in light:
+                descend(child, onward)
+
+    descend(-1, [])
+    return rows
+
+
+def _subtree(node: int, below: dict[int, list[int]]) -> list[int]:
+    found = [node] if node >= 0 else []
+    for child in sorted(below.get(node, [])):
+        found += _subtree(child, below)
+    return found
+
+
+def _stack(items: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], width: int) -> list[Tensor]:
+    def widen(tensor: Tensor, fill: int, dims: int) -> Tensor:
+        gap = width - tensor.shape[1]
+        return torch.nn.functional.pad(tensor, (0, gap) * dims, value=fill) if gap else tensor
+
+    tokens = torch.cat([widen(item[0], 0, 1) for item in items])
+    parents = torch.cat([widen(item[1], -1, 1) for item in items])
+    ancestors = torch.cat([widen(item[2], 0, 2) for item in items])
+    depths = torch.cat([widen(item[3], 0, 1) for item in items])
+    return [tokens, parents, ancestors, depths]

@@ -1,0 +1,184 @@
+"""Open model folders, and say in one line what is wrong with one."""
+
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from assent.errors import NotAModel, TokenizerUnfit
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of a name; `auto` is a GPU when there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def load_causal_lm(folder: str | Path, device: torch.device | None = None) -> PreTrainedModel:
+    """A policy from a Hugging Face folder (or hub id), in float32, dropout off.
+
+    Raises:
+        NotAModel: the folder holds no model, or not a causal LM.
+    """
+    model: PreTrainedModel = _open(AutoModelForCausalLM, folder)
+    return model.to(device or choose_device()).eval()  # type: ignore[arg-type,no-any-return]
+
+
+def load_reward_model(folder: str | Path, device: torch.device | None = None) -> PreTrainedModel:
+    """A reward model with one output from a Hugging Face folder (or hub id).
+
+    Raises:
+        NotAModel: the folder holds no model, or one with another number of outputs.
+    """
+    model: PreTrainedModel = _open(AutoModelForSequenceClassification, folder, num_labels=1)
+    return model.to(device or choose_device()).eval()  # type: ignore[arg-type,no-any-return]
+
+
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder, checked.
+
+    Raises:
+        NotAModel: the folder holds no tokenizer.
+        TokenizerUnfit: pad or eos is missing, or they are one token.
+    """
+    _require_folder(folder, "tokenizer_config.json")
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"{folder}: the tokenizer does not load ({_first_line(error)})"
+        raise NotAModel(message) from error
+    require_fit(tokenizer, str(folder))
+    return tokenizer
+
+
+def require_fit(tokenizer: PreTrainedTokenizerBase, name: str = "the tokenizer") -> None:
+    """Refuse a tokenizer with which stopping cannot be learned.
+
+    Where pad and eos are one token, masks made from ids hide the end of every response, and the
+    policy never learns to stop; so Assent asks for two.
+
+    Raises:
+        TokenizerUnfit: says which token is missing and how to add it.
+    """
+    if tokenizer.eos_token_id is None:
+        message = f"{name} has no eos token; set one: tokenizer.eos_token = '<eos>', then save it"
+        raise TokenizerUnfit(message)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        fault = (
+            "no pad token"
+            if tokenizer.pad_token_id is None
+            else f"one token, {tokenizer.eos_token!r}, for pad and eos"
+        )
+        message = (
+            f"{name} has {fault}; add one of its own: "
+            "tokenizer.add_special_tokens({'pad_token': '<pad>'}), "
+            "model.resize_token_embeddings(len(tokenizer)), then save both"
+        )
+        raise TokenizerUnfit(message)
+
+
+def new_llama(
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    hidden_size: int,
+    intermediate_size: int,
+    layers: int,
+    heads: int,
+    max_positions: int,
+    initial_std: float,
+    seed: int,
+) -> PreTrainedModel:
+    """A Llama-type causal LM with tied embeddings; its random weights come from the seed alone."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=max_positions,
+        tie_word_embeddings=True,
+        initializer_range=initial_std,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: PreTrainedModel = LlamaForCausalLM(config)
+    model.train(mode=False)
+    return model
+
+
+def reward_model_from(
+    policy_folder: str | Path, seed: int, device: torch.device | None = None
+) -> PreTrainedModel:
+    r"""A reward model on a policy's trunk, its head drawn from N(0, 1 / sqrt(d + 1)), without bias.
+
+    Source: Huang et al. 2024, "The N+ implementation details of RLHF with PPO"; Stiennon et al.
+    2020 misprint the root.
+    """
+    _require_folder(policy_folder, "config.json")
+    tokenizer = load_tokenizer(policy_folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: PreTrainedModel = _open(
+            AutoModelForSequenceClassification, policy_folder, num_labels=1
+        )
+        head = score_head(model)
+        torch.nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
+    # Hugging Face reads the score at the last token that is not this one.
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return model.to(device or choose_device()).eval()  # type: ignore[arg-type,no-any-return]
+
+
+def score_head(model: PreTrainedModel) -> torch.nn.Linear:
+    """The linear layer that makes a reward model's score.
+
+    Raises:
+        NotAModel: the model has none under the usual name.
+    """
+    head = getattr(model, "score", None)
+    if not isinstance(head, torch.nn.Linear):
+        message = (
+            f"{type(model).__name__} has no linear head named 'score'; reward models are built on "
+            "decoder models with a sequence-classification head"
+        )
+        raise NotAModel(message)
+    return head
+
+
+def _open(kind: type, folder: str | Path, **keywords: object) -> PreTrainedModel:
+    _require_folder(folder, "config.json")
+    try:
+        model: PreTrainedModel = kind.from_pretrained(  # type: ignore[attr-defined]
+            str(folder), dtype=torch.float32, use_safetensors=True, **keywords
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        message = f"{folder}: no {kind.__name__.removeprefix('AutoModelFor')} model loads from it"
+        message += f" ({_first_line(error)})"
+        raise NotAModel(message) from error
+    return model
+
+
+def _require_folder(folder: str | Path, file: str) -> None:
+    path = Path(folder)
+    if path.is_dir() and not (path / file).is_file():
+        message = f"{folder} is not a Hugging Face model folder: it holds no {file}"
+        raise NotAModel(message)
+    if not path.exists() and (path.is_absolute() or str(folder).startswith(".")):
+        message = f"{folder} does not exist; give a Hugging Face model folder or a hub id"
+        raise NotAModel(message)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]
