@@ -6,13 +6,15 @@ walked, references are followed, snapshots are hashed again, artifacts are read 
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, ForeignKey, Table, func, inspect, select, text
 
 from assent.errors import StoreDamaged, StoreError
 from assent.store import content
-from assent.store.checking_ledger import check_ledger, check_snapshots
+from assent.store.checking_ledger import check_chain, check_doubled, check_snapshots
 from assent.store.database import Database
 from assent.store.identity import content_id, sha256_hex
 from assent.store.migrating import revision
@@ -38,17 +40,85 @@ def check_project(project: Project, progress: Progress | None = None) -> list[Fi
 
     Sees the database as it was at one moment, so it may run while others write.
     """
-    store = project.store
+    shown = progress or SilentProgress()
+    database = project.store.database
+    findings = _found(database, _check_shape)
+    if any(one.table in metadata.tables for one in findings):
+        return findings  # a table is missing, and every other check needs all of them
+    # The database works on references while Python hashes: half the time on two cores.
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        structure = beside.submit(_found, database, _check_structure)
+        records = _found(database, partial(_check_records, progress=shown))
+    findings += structure.result() + records
+    return findings + _check_artifacts(project, shown)
+
+
+def _found(database: Database, check: Callable[[Connection], Iterator[Finding]]) -> list[Finding]:
     findings: list[Finding] = []
     try:
-        findings += _check_database(store.database, progress or SilentProgress())
-        kept = store.artifacts()
+        with database.reading() as connection:
+            findings.extend(check(connection))
     except StoreDamaged as error:
-        return [
-            *findings,
-            Finding(table="database", record=_name(store.database), problem=str(error)),
-        ]
-    with (progress or SilentProgress()).task("artifacts", total=len(kept)) as bar:
+        return [*findings, _damaged(database, error)]
+    except StoreError as error:
+        if "decode" not in str(error):
+            raise
+    else:
+        return findings
+    # Some text is no longer UTF-8. Read it byte for byte, so that its record can be named.
+    with database.reading() as connection:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        driver.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
+        try:
+            return list(check(connection))
+        finally:
+            driver.text_factory = str
+
+
+def _damaged(database: Database, error: StoreDamaged) -> Finding:
+    return Finding(table="database", record=database.description, problem=str(error))
+
+
+def _check_shape(connection: Connection) -> Iterator[Finding]:
+    found = revision(connection)
+    if found != REVISIONS[-1]:
+        problem = f"the tables are at revision {found}, not {REVISIONS[-1]}"
+        yield Finding(table="alembic_version", record=str(found), problem=problem)
+    for name in sorted(set(metadata.tables) - set(inspect(connection).get_table_names())):
+        yield Finding(table=name, record="the whole table", problem="is missing")
+
+
+def _check_structure(connection: Connection) -> Iterator[Finding]:
+    if connection.dialect.name == "sqlite":
+        # PostgreSQL checks its pages when it reads them. Not integrity_check: it takes ten times
+        # as long to compare each index with its table, and the checks below follow the indexes.
+        for (line,) in connection.execute(text("PRAGMA quick_check(100)")):
+            if line != "ok":
+                yield Finding(table="database", record="pages", problem=str(line))
+    yield from _check_guards(connection)
+    yield from _check_references(connection)
+    yield from check_doubled(connection)
+
+
+def _check_records(connection: Connection, progress: Progress) -> Iterator[Finding]:
+    steps = sum(_rows(connection, table) for table in (*content.IDENTITY, events))
+    steps += _rows(connection, events) * bool(_rows(connection, snapshots))
+    with progress.task("records", total=steps) as bar:
+        for table in content.IDENTITY:
+            yield from _check_content(connection, table, bar)
+        yield from _check_runs(connection)
+        yield from check_chain(connection, bar)
+        yield from check_snapshots(connection, bar)
+
+
+def _check_artifacts(project: Project, progress: Progress) -> list[Finding]:
+    try:
+        kept = project.store.artifacts()
+    except StoreDamaged as error:
+        return [_damaged(project.store.database, error)]
+    findings = []
+    with progress.task("artifacts", total=len(kept)) as bar:
         for artifact in kept:
             problem = project.artifacts.verify(artifact)
             if problem is not None:
@@ -57,59 +127,8 @@ def check_project(project: Project, progress: Progress | None = None) -> list[Fi
     return findings
 
 
-def _check_database(database: Database, progress: Progress) -> list[Finding]:
-    try:
-        with database.reading() as connection:
-            return list(_check_tables(connection, database, progress))
-    except StoreError as error:
-        if "decode" not in str(error):
-            raise
-    # Some text is no longer UTF-8. Read it byte for byte, so that its record can be named.
-    with database.reading() as connection:
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
-        driver.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
-        try:
-            return list(_check_tables(connection, database, progress))
-        finally:
-            driver.text_factory = str
-
-
-def _check_tables(
-    connection: Connection, database: Database, progress: Progress
-) -> Iterator[Finding]:
-    found = revision(connection)
-    if found != REVISIONS[-1]:
-        problem = f"the tables are at revision {found}, not {REVISIONS[-1]}"
-        yield Finding(table="alembic_version", record=str(found), problem=problem)
-    missing = sorted(set(metadata.tables) - set(inspect(connection).get_table_names()))
-    for name in missing:
-        yield Finding(table=name, record="the whole table", problem="is missing")
-    if missing:
-        return
-    yield from _check_file(connection, database)
-    yield from _check_guards(connection)
-    yield from _check_references(connection)
-    steps = sum(_rows(connection, table) for table in (*content.IDENTITY, events))
-    steps += _rows(connection, events) * bool(_rows(connection, snapshots))
-    with progress.task("records", total=steps) as bar:
-        for table in content.IDENTITY:
-            yield from _check_content(connection, table, bar)
-        yield from _check_runs(connection)
-        yield from check_ledger(connection, bar)
-        yield from check_snapshots(connection, bar)
-
-
 def _rows(connection: Connection, table: Table) -> int:
     return connection.scalar(select(func.count()).select_from(table)) or 0
-
-
-def _check_file(connection: Connection, database: Database) -> Iterator[Finding]:
-    if not database.is_sqlite:
-        return  # PostgreSQL checks its own pages when they are read
-    for (line,) in connection.execute(text("PRAGMA quick_check(100)")):
-        if line != "ok":
-            yield Finding(table="database", record=_name(database), problem=str(line))
 
 
 def _check_guards(connection: Connection) -> Iterator[Finding]:
@@ -171,10 +190,6 @@ def _check_runs(connection: Connection) -> Iterator[Finding]:
         if sha256 != sha256_hex(settings):
             problem = "was changed: settings_sha256 does not fit the settings"
             yield Finding(table="runs", record=id_, problem=problem)
-
-
-def _name(database: Database) -> str:
-    return database.description
 
 
 # Columns that repeat others for the sake of an index, from the columns in `content.IDENTITY`.

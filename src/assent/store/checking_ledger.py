@@ -22,7 +22,7 @@ from assent.store.snapshots import (
 from assent.types import ProgressTask
 
 
-def check_ledger(connection: Connection, bar: ProgressTask) -> Iterator[Finding]:
+def check_chain(connection: Connection, bar: ProgressTask) -> Iterator[Finding]:
     """Changed, missing, doubled and moved events, and a ledger that is shorter than its head."""
     expected, prev_hash = 1, ledger.GENESIS
     columns = (events.c[name] for name in ("seq", "hash", *ledger.HASHED))
@@ -33,8 +33,6 @@ def check_ledger(connection: Connection, bar: ProgressTask) -> Iterator[Finding]
             expected, prev_hash = seq + 1, hash_
         bar.advance(len(block))
     yield from _check_head(connection, expected - 1, prev_hash)
-    yield from _check_doubled(connection)
-    yield from _check_superseding(connection)
 
 
 def check_snapshots(connection: Connection, bar: ProgressTask) -> Iterator[Finding]:
@@ -87,7 +85,8 @@ def _has_verdict(payload: str) -> bool:
         return False
 
 
-def _check_doubled(connection: Connection) -> Iterator[Finding]:
+def check_doubled(connection: Connection) -> Iterator[Finding]:
+    """Events that are there twice, and what supersedes or stands more often than it may."""
     keys = select(events.c.id, func.count()).group_by(events.c.id).having(func.count() > 1)
     for id_, count in connection.execute(keys):
         yield Finding(table="events", record=str(id_), problem=f"is there {count} times")
@@ -110,6 +109,7 @@ def _check_doubled(connection: Connection) -> Iterator[Finding]:
     for comparison, annotator, count in connection.execute(standing):
         problem = f"has {count} standing judgements of annotator {annotator}"
         yield Finding(table="comparisons", record=str(comparison), problem=problem)
+    yield from _check_superseding(connection)
 
 
 def _check_superseding(connection: Connection) -> Iterator[Finding]:
