@@ -31,15 +31,13 @@ def tamper(project: Project, *statements: str) -> None:
     """Change rows with triggers and foreign keys out of the way, as an intruder would."""
     database = project.store.database
     if database.path is not None:
-        with closing(sqlite3.connect(database.path)) as connection, connection:
-            guards = connection.execute("SELECT name, sql FROM sqlite_master WHERE type='trigger'")
+        with closing(sqlite3.connect(database.path)) as file, file:
+            guards = file.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
             triggers = guards.fetchall()
             for name, _ in triggers:
-                connection.execute(f"DROP TRIGGER {name}")
-            for statement in statements:
-                connection.execute(statement)
-            for _, sql in triggers:
-                connection.execute(sql)
+                file.execute(f"DROP TRIGGER {name}")
+            for statement in (*statements, *(sql for _, sql in triggers)):
+                file.execute(statement)
         return
     with database.writing() as connection:
         connection.exec_driver_sql("SET LOCAL session_replication_role = replica")

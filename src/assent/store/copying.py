@@ -38,7 +38,7 @@ from assent.store.project import (
     with_store_url,
 )
 from assent.store.rows import by_name, in_order
-from assent.store.schema import ledger_heads, metadata, projects
+from assent.store.schema import projects
 
 _LOCAL_URL = f"sqlite:///{DATABASE_FILE}"
 
@@ -66,7 +66,7 @@ def backup_project(project: Project, destination: Path) -> Path:
     try:
         with disk_errors(f"backing up to {destination}"):
             aside.mkdir(parents=True)
-            _copy_database(project.store.database, aside)
+            _copy_database(project.store.database, aside / DATABASE_FILE, MIGRATIONS, "head")
             _copy_files(project, aside)
             _check_copy(aside, project.root)
             flush_tree(aside)
@@ -112,7 +112,7 @@ def upgrade(
                 return Upgrade(from_revision=before, to_revision=before, backup=None)
             backup = root / f"before-{before}.db"
             with disk_errors(f"copying the database to {backup}"):
-                _copy_any_database(database, backup)
+                _copy_aside(database, backup, migrations, before)
             with database.writing() as connection:
                 migrate(connection, migrations=migrations)
             return Upgrade(from_revision=before, to_revision=newest, backup=backup)
@@ -120,44 +120,34 @@ def upgrade(
         database.close()
 
 
-def _copy_any_database(database: Database, target: Path) -> None:
-    """Copy tables of any revision into one SQLite file, whole or not at all."""
+def _copy_aside(database: Database, target: Path, migrations: Path, at: str) -> None:
+    """Copy a database whose tables are at revision `at` into one file, whole or not at all."""
     aside = _aside(target)
     try:
-        if database.path is not None:
-            _copy_sqlite(database.path, aside)
-        else:
-            copy = Database(parse_url(f"sqlite:///{aside}", aside.parent))
-            try:
-                with database.reading() as source, copy.writing() as out:
-                    tables = MetaData()
-                    tables.reflect(source)
-                    tables.create_all(out)
-                    _copy_rows(source, out, tables)
-            finally:
-                copy.close()
+        _copy_database(database, aside, migrations, at)
         flush_tree(aside)
         aside.replace(target)
         flush_folder(target.parent)
     finally:
-        for left in (aside, Path(f"{aside}.lock")):
-            remove_tree(left)
+        remove_tree(aside)
 
 
-def _copy_database(database: Database, folder: Path) -> None:
-    target = folder / DATABASE_FILE
+def _copy_database(database: Database, target: Path, migrations: Path, at: str) -> None:
     if database.path is not None:
         _copy_sqlite(database.path, target)
         return
-    copy = Database(parse_url(_LOCAL_URL, folder))
+    copy = Database(parse_url(f"sqlite:///{target}", target.parent))
     try:
         with database.reading() as source, copy.writing() as out:
-            migrate(out)
-            out.execute(delete(ledger_heads))
-            _copy_rows(source, out, metadata)
-            out.execute(update(projects).values(id=uuid.uuid4().hex))
+            migrate(out, migrations=migrations, to=at)
+            tables = MetaData()  # as the revision has them, which need not be as the code has them
+            tables.reflect(source)
+            for table in reversed(tables.sorted_tables):
+                out.execute(delete(table))
+            _copy_rows(source, out, tables)
     finally:
         copy.close()
+        remove_tree(Path(f"{target}.lock"))
 
 
 def _copy_sqlite(source: Path, target: Path) -> None:
@@ -185,6 +175,9 @@ def _copy_files(project: Project, folder: Path) -> None:
     write_file(folder / SETTINGS_FILE, settings)
     copy = open_database(folder, _LOCAL_URL)
     try:
+        if not project.store.database.is_sqlite:
+            with copy.writing() as connection:
+                connection.execute(update(projects).values(id=uuid.uuid4().hex))
         with copy.reading() as connection:
             owner = connection.scalar(select(projects.c.id))
             kept = list_artifacts(connection, None)

@@ -64,17 +64,17 @@ def require_known(connection: Connection, where: str, known: Sequence[str] = REV
     return found
 
 
-def require_current(connection: Connection, where: str) -> None:
+def require_current(connection: Connection, where: str, known: Sequence[str] = REVISIONS) -> None:
     """Refuse a database that this version cannot use as it is.
 
     Raises:
         ProjectError: there are no tables, or they are of an older version.
         NewerSchema: a newer version made the tables.
     """
-    found = require_known(connection, where)
-    if found != REVISIONS[-1]:
+    found = require_known(connection, where, known)
+    if found != known[-1]:
         message = (
-            f"{where} is at schema {found} and this version needs {REVISIONS[-1]}; run "
+            f"{where} is at schema {found} and this version needs {known[-1]}; run "
             "`assent db upgrade` on the project folder (it makes a backup first)"
         )
         raise ProjectError(message)
