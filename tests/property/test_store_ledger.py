@@ -1,4 +1,4 @@
-"""The ledger against a model of it in plain Python, whatever is recorded, edited, undone, resent."""
+"""The ledger against a plain Python model, whatever is recorded, edited, undone or sent again."""
 
 import itertools
 from dataclasses import dataclass, replace
