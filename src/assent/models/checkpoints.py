@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.errors import DiskFull
+from assent.models.quiet import quiet_transformers
 
 
 @contextmanager
@@ -26,6 +26,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
     aside = target.with_name(f".{target.name}.tmp")
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(aside, ignore_errors=True)
+    _restore(old, target)
     try:
         aside.mkdir()
         yield aside
@@ -36,21 +37,20 @@ def whole_folder(target: Path) -> Iterator[Path]:
         aside.rename(target)
         _flush_folder(target.parent)
         shutil.rmtree(old, ignore_errors=True)
-    except (OSError, SafetensorError) as error:
+    except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
+        _restore(old, target)
         if _is_full(error):
             message = f"the disk is full: {target} was not written; make room and run again"
             raise DiskFull(message) from error
-        raise
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
         raise
 
 
 def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Write model and tokenizer as a Hugging Face folder (inside `whole_folder`)."""
-    model.save_pretrained(str(folder))
-    tokenizer.save_pretrained(str(folder))
+    with quiet_transformers():
+        model.save_pretrained(str(folder))
+        tokenizer.save_pretrained(str(folder))
 
 
 def write_file(path: Path, text: str) -> None:
@@ -74,10 +74,17 @@ def write_file(path: Path, text: str) -> None:
         raise
 
 
-def _is_full(error: Exception) -> bool:
+def _restore(old: Path, target: Path) -> None:
+    # Only a failure between the two renames leaves the old folder and no new one.
+    if old.exists() and not target.exists():
+        old.rename(target)
+
+
+def _is_full(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return "No space left" in str(error)  # safetensors reports the system's error as text
+    # safetensors and tokenizers report the system's error as text.
+    return "No space left" in str(error) or "Disk quota exceeded" in str(error)
 
 
 def _flush(folder: Path) -> None:

@@ -14,6 +14,10 @@ from transformers import (
 )
 
 from assent.errors import NotAModel, TokenizerUnfit
+from assent.models.quiet import quiet_transformers
+
+HEAD_WEIGHT = "score.weight"
+"""What Hugging Face calls the weights that turn a decoder's last hidden state into a score."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -27,9 +31,9 @@ def load_causal_lm(folder: str | Path, device: torch.device | None = None) -> Pr
     """A policy from a Hugging Face folder (or hub id), in float32, dropout off.
 
     Raises:
-        NotAModel: the folder holds no model, or not a causal LM.
+        NotAModel: the folder holds no model, not a causal LM, or not all of its weights.
     """
-    model: PreTrainedModel = _open(AutoModelForCausalLM, folder)
+    model = _open(AutoModelForCausalLM, folder)
     return model.to(device or choose_device()).eval()  # type: ignore[arg-type,no-any-return]
 
 
@@ -37,9 +41,10 @@ def load_reward_model(folder: str | Path, device: torch.device | None = None) ->
     """A reward model with one output from a Hugging Face folder (or hub id).
 
     Raises:
-        NotAModel: the folder holds no model, or one with another number of outputs.
+        NotAModel: the folder holds no model, one without a reward head (a policy), or one with
+            another number of outputs.
     """
-    model: PreTrainedModel = _open(AutoModelForSequenceClassification, folder, num_labels=1)
+    model = _open(AutoModelForSequenceClassification, folder, num_labels=1)
     return model.to(device or choose_device()).eval()  # type: ignore[arg-type,no-any-return]
 
 
@@ -52,9 +57,10 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """
     _require_folder(folder, "tokenizer_config.json")
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        message = f"{folder}: the tokenizer does not load ({_first_line(error)})"
+        with quiet_transformers():
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder))
+    except Exception as error:  # the tokenizers library raises Exception itself
+        message = f"{folder}: the tokenizer does not load ({_one_line(error)})"
         raise NotAModel(message) from error
     require_fit(tokenizer, str(folder))
     return tokenizer
@@ -124,6 +130,10 @@ def reward_model_from(
 ) -> PreTrainedModel:
     r"""A reward model on a policy's trunk, its head drawn from N(0, 1 / sqrt(d + 1)), without bias.
 
+    Raises:
+        NotAModel: the folder holds no model, or of a kind that has no score head.
+        TokenizerUnfit: pad or eos is missing, or they are one token.
+
     Source: Huang et al. 2024, "The N+ implementation details of RLHF with PPO"; Stiennon et al.
     2020 misprint the root.
     """
@@ -131,8 +141,8 @@ def reward_model_from(
     tokenizer = load_tokenizer(policy_folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: PreTrainedModel = _open(
-            AutoModelForSequenceClassification, policy_folder, num_labels=1
+        model = _open(
+            AutoModelForSequenceClassification, policy_folder, num_labels=1, may_lack=HEAD_WEIGHT
         )
         head = score_head(model)
         torch.nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
@@ -157,17 +167,46 @@ def score_head(model: PreTrainedModel) -> torch.nn.Linear:
     return head
 
 
-def _open(kind: type, folder: str | Path, **keywords: object) -> PreTrainedModel:
+def _open(
+    kind: type, folder: str | Path, *, may_lack: str = "", **keywords: object
+) -> PreTrainedModel:
     _require_folder(folder, "config.json")
+    wanted = kind.__name__.removeprefix("AutoModelFor")
     try:
-        model: PreTrainedModel = kind.from_pretrained(  # type: ignore[attr-defined]
-            str(folder), dtype=torch.float32, use_safetensors=True, **keywords
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        message = f"{folder}: no {kind.__name__.removeprefix('AutoModelFor')} model loads from it"
-        message += f" ({_first_line(error)})"
+        with quiet_transformers():
+            model, report = kind.from_pretrained(  # type: ignore[attr-defined]
+                str(folder),
+                dtype=torch.float32,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **keywords,
+            )
+    except Exception as error:  # four libraries read a folder and share no base of their errors
+        reason = _pickled(Path(folder)) or _one_line(error)
+        message = f"{folder}: no {wanted} model loads from it ({reason})"
         raise NotAModel(message) from error
-    return model
+    # Left to itself, transformers fills what is missing or does not fit with random numbers.
+    for name, found, expected in sorted(report["mismatched_keys"]):
+        message = f"{folder}: weight {name} is {list(found)}, a {wanted} model of this"
+        message += f" configuration needs {list(expected)}"
+        raise NotAModel(message)
+    missing = sorted(set(report["missing_keys"]) - {may_lack})
+    if missing:
+        message = f"{folder} is no complete {wanted} model: weight {missing[0]} is missing"
+        raise NotAModel(message)
+    if kind is AutoModelForCausalLM and HEAD_WEIGHT in report["unexpected_keys"]:
+        message = f"{folder} holds a reward model (it has {HEAD_WEIGHT}), not a causal LM"
+        raise NotAModel(message)
+    loaded: PreTrainedModel = model
+    return loaded
+
+
+def _pickled(folder: Path) -> str:
+    files = sorted(folder.glob("pytorch_model*.bin"))
+    if not files or any(folder.glob("*.safetensors")):
+        return ""
+    return f"{files[0].name} is a pickle, which may run code; save the model with safetensors"
 
 
 def _require_folder(folder: str | Path, file: str) -> None:
@@ -180,5 +219,5 @@ def _require_folder(folder: str | Path, file: str) -> None:
         raise NotAModel(message)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200]
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

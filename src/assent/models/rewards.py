@@ -37,6 +37,24 @@ class Normalisation:
     """How many samples of the reference it was fitted on; 0 leaves raw scores as they are."""
 
     @classmethod
+    def read(cls, file: Path) -> "Normalisation":
+        """What `save_normalisation` wrote.
+
+        Raises:
+            NotAModel: the file does not hold three finite numbers, the gain above 0.
+        """
+        try:
+            found = cls(**json.loads(file.read_text(encoding="utf-8")))
+            sound = math.isfinite(found.gain) and found.gain > 0 and math.isfinite(found.bias)
+        except (OSError, ValueError, TypeError, OverflowError) as error:
+            message = f"{file} is not a normalisation: {error}"
+            raise NotAModel(message) from error
+        if not sound:
+            message = f"{file} is not a normalisation: gain {found.gain}, bias {found.bias}"
+            raise NotAModel(message)
+        return found
+
+    @classmethod
     def fit(cls, raw: Sequence[float]) -> "Normalisation":
         """Mean 0 and standard deviation 1 on these raw scores.
 
@@ -93,15 +111,10 @@ class TextReward:
 
         Raises:
             NotAModel: the folder or its normalisation file does not load.
+            TokenizerUnfit: pad or eos is missing, or they are one token.
         """
         file = Path(folder) / NORMALISATION_FILE
-        normalisation = Normalisation()
-        if file.is_file():
-            try:
-                normalisation = Normalisation(**json.loads(file.read_text(encoding="utf-8")))
-            except (ValueError, TypeError) as error:
-                message = f"{file} is not a normalisation: {error}"
-                raise NotAModel(message) from error
+        normalisation = Normalisation.read(file) if file.is_file() else Normalisation()
         return cls(load_reward_model(folder, device), load_tokenizer(folder), normalisation)
 
     @torch.no_grad()
@@ -137,9 +150,10 @@ def checked_rewards(
     name = getattr(reward, "__name__", type(reward).__name__)
     returned = reward(prompts, responses)
     try:
-        values = [float(value) for value in returned]
-    except (TypeError, ValueError) as error:
-        message = f"the reward {name} must return one number a response: {error}"
+        values = [_number(value) for value in returned]
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        message = f"the reward {name} must return one number a response: {reason}"
         raise RewardError(message) from error
     if len(values) != len(responses):
         message = f"the reward {name} returned {len(values)} values for {len(responses)} responses"
@@ -152,3 +166,10 @@ def checked_rewards(
             )
             raise RewardError(message)
     return values
+
+
+def _number(value: object) -> float:
+    if isinstance(value, str | bytes):  # float("1") is a number, and text from a model is not
+        message = f"{value[:80]!r} is text"
+        raise TypeError(message)
+    return float(value)  # type: ignore[arg-type]

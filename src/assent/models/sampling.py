@@ -5,7 +5,8 @@ a truncated one shows as negative KL. Log-probabilities are kept as drawn, so th
 that it recomputes the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -53,8 +54,6 @@ def sample(
     Returns:
         Rollouts on the model's device, as wide as the longest response.
     """
-    was_training = model.training
-    model.train(mode=False)
     device = model.device
     padded = left_pad(prompts, pad_id)
     tokens, mask = padded.tokens.to(device), padded.mask.to(device)
@@ -65,30 +64,30 @@ def sample(
     logprobs: list[Tensor] = []
     alive_at: list[Tensor] = []
     step_tokens, step_positions, full_mask = tokens, positions, mask
-    for _ in range(max_new_tokens):
-        output = model(
-            input_ids=step_tokens,
-            attention_mask=full_mask.long(),
-            position_ids=step_positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        scores = tempered_logprobs(output.logits[:, -1], temperature=temperature)
-        choice = torch.multinomial(scores.exp(), 1, generator=generator)
-        taken = scores.gather(1, choice).squeeze(1)
-        choice = torch.where(alive, choice.squeeze(1), pad_id)
-        drawn.append(choice)
-        logprobs.append(torch.where(alive, taken, torch.zeros_like(taken)))
-        alive_at.append(alive)
-        alive = alive & (choice != eos_id)
-        if not bool(alive.any()):
-            break
-        # Finished rows go on as padding: their columns are masked for the row itself.
-        full_mask = torch.cat([full_mask, alive_at[-1][:, None]], dim=1)
-        step_positions = step_positions[:, -1:] + 1
-        step_tokens = choice[:, None]
-    model.train(was_training)
+    with _evaluating(model):
+        for _ in range(max_new_tokens):
+            output = model(
+                input_ids=step_tokens,
+                attention_mask=full_mask.long(),
+                position_ids=step_positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            scores = tempered_logprobs(output.logits[:, -1], temperature=temperature)
+            choice = torch.multinomial(scores.exp(), 1, generator=generator)
+            taken = scores.gather(1, choice).squeeze(1)
+            choice = torch.where(alive, choice.squeeze(1), pad_id)
+            drawn.append(choice)
+            logprobs.append(torch.where(alive, taken, torch.zeros_like(taken)))
+            alive_at.append(alive)
+            alive = alive & (choice != eos_id)
+            if not bool(alive.any()):
+                break
+            # Finished rows go on as padding: their columns are masked for the row itself.
+            full_mask = torch.cat([full_mask, alive_at[-1][:, None]], dim=1)
+            step_positions = step_positions[:, -1:] + 1
+            step_tokens = choice[:, None]
     response_mask = torch.stack(alive_at, dim=1)
     rows = Rows(
         torch.cat([tokens, torch.stack(drawn, dim=1)], dim=1),
@@ -97,3 +96,13 @@ def sample(
         response_mask,
     )
     return Rollouts(rows, torch.stack(logprobs, dim=1), ~alive)
+
+
+@contextmanager
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+    was_training = model.training
+    model.train(mode=False)
+    try:
+        yield
+    finally:
+        model.train(was_training)

@@ -146,12 +146,18 @@ class World:
         return result
 
     def read(self, text: str) -> AlmanacPrompt | None:
-        """The prompt behind a text, or None where the text is no question of this world."""
+        """The prompt behind a text, or None where the text is no question of this world.
+
+        A question under a false note, or a note that its fact does not carry, is none.
+        """
         match = _PROMPT.fullmatch(text)
         if match is None:
             return None
         fact = self._by_question.get((match["entity"], match["attribute"]))
-        return None if fact is None else AlmanacPrompt(fact, match["belief"])
+        if fact is None:
+            return None
+        prompt = AlmanacPrompt(fact, match["belief"])
+        return prompt if prompt.text == text else None
 
     def known_values(self, fact: Fact) -> dict[str, float]:
         """Posterior over the values given everything that can be read anywhere."""
