@@ -15,6 +15,7 @@ from assent.store.identity import (
     canonical_json,
     content_id,
     require_finite,
+    require_seed,
     require_text,
     sha256_hex,
 )
@@ -145,6 +146,7 @@ def add_responses(connection: Connection, new: Sequence[NewResponse], created_at
     for number, response in enumerate(new, start=1):
         require_text(response.text, f"response {number}")
         require_finite(response.logprob_sum, f"response {number}: logprob_sum")
+        require_seed(response.seed, f"response {number}: seed")
         if (response.origin == "sample") != (response.sampler_id is not None):
             message = (
                 f"response {number}: origin is {response.origin!r} and sampler_id is "

@@ -5,7 +5,6 @@ databases: SQLite starves processes that contend for its lock, so they queue on 
 first; PostgreSQL takes an advisory lock until commit, so the order of `seq` is that of commits.
 """
 
-import errno
 import fcntl
 import os
 import sqlite3
@@ -27,13 +26,13 @@ from assent.errors import (
     StoreDamaged,
     StoreError,
 )
+from assent.store.disk import disk_errors
 
 WAIT_SECONDS = 60.0
 """How long a writer waits for its turn before it gives up."""
 
 _POLL_SECONDS = 0.002
 _ADVISORY_LOCK = 0x617373656E74  # "assent"; advisory locks count within one database only
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Database:
@@ -99,7 +98,7 @@ class Database:
             if self.path is None:
                 yield
                 return
-            with self._plain_errors():
+            with disk_errors(f"locking {self.path}"):
                 descriptor = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o644)
             try:
                 while not _locked(descriptor):
@@ -124,10 +123,6 @@ class Database:
             yield
         except DBAPIError as error:
             raise self._in_plain_words(error) from error
-        except OSError as error:
-            if error.errno not in _NO_SPACE:
-                raise
-            raise self._disk_full() from error
 
     def _in_plain_words(self, error: DBAPIError) -> AssentError:
         cause = error.orig

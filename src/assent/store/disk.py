@@ -20,17 +20,25 @@ _BLOCK = 1 << 20
 
 @contextmanager
 def disk_errors(doing: str) -> Iterator[None]:
-    """Turn "no space left" into `DiskFull`; `doing` says in the message what was under way."""
+    """Say in one line what the file system refused; `doing` says what was under way.
+
+    Raises:
+        DiskFull: no space left, or the quota is used up.
+        StoreError: no permission, or the file system is read-only.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        message = (
-            f"{doing}: the disk is full; what was complete before is untouched; free some space "
-            "and run the same command again"
-        )
-        raise DiskFull(message) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            message = (
+                f"{doing}: the disk is full; what was complete before is untouched; free some "
+                "space and run the same command again"
+            )
+            raise DiskFull(message) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            message = f"{doing}: {error.filename or 'the folder'}: {error.strerror}"
+            raise StoreError(message) from error
+        raise
 
 
 def write_file(path: Path, text: str) -> None:

@@ -71,6 +71,17 @@ def require_text(text: str, where: str) -> None:
     raise DataError(message)
 
 
+def require_seed(seed: int | None, where: str) -> None:
+    """Refuse a seed that no database column can hold.
+
+    Raises:
+        DataError: the seed needs more than 63 bits and a sign.
+    """
+    if seed is not None and not -(1 << 63) <= seed < 1 << 63:
+        message = f"{where} is {seed}; it must be at least -2**63 and below 2**63"
+        raise DataError(message)
+
+
 def require_finite(value: float | None, where: str) -> None:
     """Refuse NaN and infinities.
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from assent.errors import DataError, IdempotencyConflict, UnknownRecord
 from assent.store import snapshots as snapshot_rows
-from assent.store.identity import canonical_json, content_id, require_text, sha256_hex
+from assent.store.identity import canonical_json, content_id, require_seed, require_text, sha256_hex
 from assent.store.records import (
     Ancestor,
     Artifact,
@@ -30,6 +30,7 @@ from assent.store.times import from_text
 
 def start_run(connection: Connection, new: NewRun, now: str) -> StoredRun:
     """Add a run, or take up the one that was killed; see `Store.start_run`."""
+    require_seed(new.seed, f"run {new.name!r}: seed")
     settings = canonical_json(dict(new.settings))
     content = {
         "stage": new.stage,

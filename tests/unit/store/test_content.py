@@ -124,6 +124,16 @@ def test_a_log_probability_that_is_not_finite_is_refused(project: Project, value
         project.store.add_responses([new])
 
 
+def test_a_seed_that_no_column_holds_is_refused(project: Project) -> None:
+    world = fill(project)
+    new = NewResponse(
+        prompt_id=world.prompts[0], text="x", sampler_id=world.sampler, seed=(1 << 63) - 1
+    )
+    project.store.add_responses([new])
+    with pytest.raises(DataError, match="response 1: seed is 9223372036854775808"):
+        project.store.add_responses([replace(new, seed=1 << 63)])
+
+
 def test_an_unknown_reference_is_named_and_nothing_is_kept(project: Project) -> None:
     world = fill(project)
     before = project.store.counts()

@@ -69,6 +69,8 @@ def test_other_settings_are_another_run(project: Project, change: dict[str, obje
 
 
 def test_a_run_may_only_name_what_exists(project: Project) -> None:
+    with pytest.raises(DataError, match="run 'round 1': seed is"):
+        project.store.start_run(replace(RUN, seed=-(1 << 64)))
     with pytest.raises(UnknownRecord, match="model_versions has no record none"):
         project.store.start_run(replace(RUN, parents={"policy": "none"}))
     with pytest.raises(UnknownRecord, match="snapshots has no record none"):

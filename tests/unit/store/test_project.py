@@ -1,5 +1,6 @@
 """Project folders: made whole, opened only when they fit, held by one process at a time."""
 
+import errno
 import tomllib
 from collections.abc import Callable
 from datetime import datetime
@@ -19,6 +20,8 @@ from assent.errors import (
     StoreError,
 )
 from assent.store import Project, check_project
+from assent.store.database import Database
+from assent.store.disk import disk_errors
 from assent.store.project import with_store_url
 
 
@@ -192,7 +195,7 @@ def test_one_process_works_on_a_project_at_a_time(project: Project) -> None:
     fill(project)  # recording goes on meanwhile
     other.kill()
     other.communicate()
-    with project.writing():
+    with project.writing(), pytest.raises(ProjectBusy), project.writing():
         pass
 
 
@@ -203,6 +206,30 @@ def test_a_path_inside_is_relative_and_one_outside_is_refused(sqlite_project: Pr
     for outside in (root.parent, Path("../other"), Path("/etc")):
         with pytest.raises(ProjectError, match="outside the project folder"):
             sqlite_project.relative(outside)
+
+
+def test_writers_that_wait_too_long_say_so(sqlite_project: Project) -> None:
+    path = sqlite_project.root / "assent.db"
+    url = sqlite_project.store.database.url
+    impatient = Database(url, wait_seconds=0.01)
+    with (
+        sqlite_project.store.database.writing(),
+        pytest.raises(ProjectBusy, match=f"{path}: other processes kept writing"),
+        impatient.writing(),
+    ):
+        pass
+    with impatient.writing(), pytest.raises(ProjectBusy), impatient.writing():
+        pass  # another thread of the same process waits in the same way
+    impatient.close()
+
+
+def test_a_folder_that_may_not_be_written_is_one_clear_line() -> None:
+    refused = PermissionError(errno.EACCES, "Permission denied", "/project/assent.toml")
+    said = "making /project: /project/assent.toml: Permission denied"
+    with pytest.raises(StoreError, match=f"^{said}$"), disk_errors("making /project"):
+        raise refused
+    with pytest.raises(FileNotFoundError), disk_errors("making /project"):
+        Path("/nowhere/at/all").read_text()
 
 
 def test_a_clock_without_zone_is_refused(tmp_path: Path) -> None:
