@@ -9,7 +9,9 @@ import pytest
 from tests.store_fixtures import World, fill, judge
 
 from assent.store import Finding, NewRun, Project, check_project
+from assent.store.identity import canonical_json
 from assent.store.ledger import HASHED, event_hash
+from assent.store.times import to_text
 
 
 @pytest.fixture
@@ -72,20 +74,51 @@ def test_a_changed_event_is_named(project: Project, change: str) -> None:
     assert "was changed" in named(project)["events", record]
 
 
+def forge(project: Project, seq: int, **changes: str) -> None:
+    """Change an event and compute its hash again, as somebody who has read this code would."""
+    (old,) = project.store.events(after_seq=seq - 1, limit=1)
+    fields = {name: getattr(old, name) for name in HASHED}
+    fields["payload"] = canonical_json(dict(old.payload))
+    fields["created_at"] = to_text(old.created_at)
+    fields |= changes
+    assignments = {**changes, "hash": event_hash(*fields.values())}
+    said = ", ".join(f"{name} = '{value}'" for name, value in assignments.items())
+    tamper(project, f"UPDATE events SET {said} WHERE seq = {seq}")
+
+
 @pytest.mark.usefixtures("judged")
 def test_a_changed_event_with_a_new_hash_does_not_fit_the_chain(project: Project) -> None:
     after = event_at(project, 3)
-    old = project.store.events()[1]
-    forged = '{"v":1,"verdict":"second"}'
-    fields = {name: getattr(old, name) for name in HASHED}
-    fields["payload"] = forged
-    fields["created_at"] = old.created_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    new_hash = event_hash(*fields.values())
-    tamper(project, f"UPDATE events SET payload = '{forged}', hash = '{new_hash}' WHERE seq = 2")
+    forge(project, 2, payload='{"v":1,"verdict":"second"}')
     found = named(project)
     assert "does not follow the event before it" in found["events", after]
     assert ("snapshots", "before") in found
     assert ("snapshots", "after") in found
+
+
+@pytest.mark.usefixtures("judged")
+def test_a_forged_last_event_does_not_fit_the_head(project: Project) -> None:
+    forge(project, 5, created_at="2020-01-01T00:00:00.000000Z")
+    assert named(project) == {
+        ("ledger_heads", "head"): "does not fit event 5, where the ledger ends"
+    }
+
+
+@pytest.mark.usefixtures("judged")
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("payload", '{"v":1,"verdict":"left"}', "holds no verdict"),
+        ("payload", "nothing", "holds no verdict"),
+        ("idempotency_key", "other", "was changed: its id does not fit its annotator and key"),
+    ],
+)
+def test_a_forged_event_must_still_make_sense(
+    project: Project, name: str, value: str, problem: str
+) -> None:
+    record = event_at(project, 2)
+    forge(project, 2, **{name: value})
+    assert named(project)["events", record] == problem
 
 
 @pytest.mark.usefixtures("judged")
