@@ -1,0 +1,162 @@
+"""Samples come from the distribution that scoring recomputes, and end where they end."""
+
+import pytest
+import torch
+from scipy.stats import chisquare
+from tests.unit.models.architectures import (
+    ARCHITECTURES,
+    EOS,
+    PAD,
+    VOCABULARY,
+    causal_lm,
+    logprobs_alone,
+    token_lists,
+)
+from transformers import PreTrainedModel
+
+from assent.models.sampling import Rollouts, sample
+from assent.models.scoring import score
+from assent.objectives.seeds import generator
+
+PROMPTS = token_lists([1, 9, 4, 6, 2, 11], seed=3)
+
+
+def draw(
+    model: PreTrainedModel,
+    prompts: list[list[int]] = PROMPTS,
+    *,
+    seed: int = 0,
+    longest: int = 12,
+    temperature: float = 1.0,
+    eos_id: int = EOS,
+) -> Rollouts:
+    return sample(
+        model,
+        prompts,
+        eos_id=eos_id,
+        pad_id=PAD,
+        max_new_tokens=longest,
+        temperature=temperature,
+        generator=generator("test", seed),
+    )
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_kept_logprobs_are_those_of_scoring_and_of_the_row_alone(
+    architecture: str, temperature: float
+) -> None:
+    model = causal_lm(architecture)
+    drawn = draw(model, temperature=temperature)
+    with torch.no_grad():
+        again = score(model, drawn.rows, temperature=temperature)
+    ratio = (again.logprobs - drawn.logprobs).exp()
+    assert (ratio - 1).abs().max().item() < 1e-4
+    for row, prompt in enumerate(PROMPTS):
+        kept = drawn.rows.response_mask[row]
+        response = drawn.rows.responses[row][kept].tolist()
+        alone = torch.tensor(logprobs_alone(model, prompt, response, temperature))
+        torch.testing.assert_close(drawn.logprobs[row][kept], alone, rtol=0, atol=1e-4)
+
+
+def test_another_temperature_than_the_sampler_used_is_seen() -> None:
+    model = causal_lm("llama")
+    drawn = draw(model, temperature=0.7)
+    with torch.no_grad():
+        wrong = score(model, drawn.rows, temperature=1.0)
+    assert ((wrong.logprobs - drawn.logprobs).exp() - 1).abs().max().item() > 0.01
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_frequencies_of_one_token_are_the_scored_probabilities(temperature: float) -> None:
+    """Chi-square at a fixed seed: it would fail for a truncated or untempered distribution."""
+    model = causal_lm("gpt2", spread=0.2)
+    count = 4000
+    prompt = [5, 3, 8]
+    drawn = draw(model, [prompt] * count, longest=1, temperature=temperature)
+    tokens = drawn.rows.responses[:, 0]
+    seen = torch.bincount(tokens, minlength=VOCABULARY).double()
+    logprobs = [logprobs_alone(model, prompt, [t], temperature)[0] for t in range(VOCABULARY)]
+    expected = count * torch.tensor(logprobs, dtype=torch.float64).exp()
+    assert expected.min().item() > 1, "the model must not be so sure that cells are empty"
+    assert chisquare(seen.numpy(), expected.numpy(), sum_check=False).pvalue > 0.01
+    flat = count * torch.softmax(torch.tensor(logprobs, dtype=torch.float64) / 1.3, dim=0)
+    assert chisquare(seen.numpy(), flat.numpy(), sum_check=False).pvalue < 1e-6
+
+
+def test_responses_end_with_their_first_eos_or_are_cut_off() -> None:
+    model = causal_lm("llama")
+    drawn = draw(model, PROMPTS * 8, longest=10)
+    assert bool(drawn.finished.any()), "some responses must end"
+    assert not bool(drawn.finished.all()), "and some must be cut off"
+    for row in range(len(drawn.finished)):
+        mask = drawn.rows.response_mask[row]
+        length = int(mask.sum())
+        assert mask.tolist() == [True] * length + [False] * (len(mask) - length)
+        response = drawn.rows.responses[row, :length].tolist()
+        if bool(drawn.finished[row]):
+            assert response.index(EOS) == length - 1
+        else:
+            assert EOS not in response
+            assert length == 10
+        assert bool((drawn.rows.responses[row, length:] == PAD).all())
+        assert bool((drawn.logprobs[row, :length] < 0).all())
+        assert bool((drawn.logprobs[row, length:] == 0).all())
+
+
+def test_prompts_stand_unchanged_before_their_responses() -> None:
+    drawn = draw(causal_lm("llama"))
+    width = drawn.rows.prompt_width
+    assert width == max(len(prompt) for prompt in PROMPTS)
+    for row, prompt in enumerate(PROMPTS):
+        mask = drawn.rows.mask[row, :width]
+        assert drawn.rows.tokens[row, :width][mask].tolist() == prompt
+    assert bool((drawn.rows.mask[:, width:] == drawn.rows.response_mask).all())
+
+
+def test_sampling_stops_when_every_response_has_ended() -> None:
+    model = causal_lm("llama")
+    (favourite,) = draw(model, [PROMPTS[0]], longest=1, temperature=1e-3).rows.responses[0]
+    drawn = draw(model, [PROMPTS[0]] * 3, temperature=1e-3, eos_id=int(favourite))
+    assert drawn.rows.responses.tolist() == [[int(favourite)]] * 3
+    assert drawn.finished.tolist() == [True] * 3
+
+
+def test_a_drawn_pad_token_is_part_of_the_response() -> None:
+    model = causal_lm("gpt2")
+    drawn = draw(model, [[4]] * 600, longest=3)
+    inside = (drawn.rows.responses == PAD) & drawn.rows.response_mask
+    assert bool(inside.any())
+    assert bool((drawn.logprobs[inside] < 0).all())
+
+
+def test_the_same_seed_gives_the_same_rollouts_whatever_ran_before() -> None:
+    model = causal_lm("llama")
+    first = draw(model, seed=5)
+    torch.rand(17)
+    again, other = draw(model, seed=5), draw(model, seed=6)
+    assert torch.equal(first.rows.tokens, again.rows.tokens)
+    assert torch.equal(first.logprobs, again.logprobs)
+    assert not (
+        first.rows.tokens.shape == other.rows.tokens.shape
+        and torch.equal(first.rows.tokens, other.rows.tokens)
+    )
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_dropout_is_off_while_sampling_and_back_on_afterwards(architecture: str) -> None:
+    model = causal_lm(architecture, dropout=0.5)
+    quiet = draw(model)
+    model.train()
+    drawn = draw(model)
+    assert model.training
+    assert all(module.training for module in model.modules())
+    assert torch.equal(drawn.rows.tokens, quiet.rows.tokens)
+    assert torch.equal(drawn.logprobs, quiet.logprobs)
+
+
+def test_training_mode_is_restored_when_sampling_fails() -> None:
+    model = causal_lm("llama").train()
+    with pytest.raises(ValueError, match="temperature"):
+        draw(model, temperature=0.0)
+    assert model.training
