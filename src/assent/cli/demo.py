@@ -27,6 +27,7 @@ def demo(
 ) -> None:
     """Close the loop in a world where the truth is known, and show where reward and truth part."""
     from assent.cli.progress import TerminalProgress
+    from assent.cli.tables import print_loop_table
     from assent.rounds.demo import run_demo
 
     with interruptible(
@@ -44,4 +45,5 @@ def demo(
     if as_json:
         print_json(summary)
         return
+    print_loop_table(summary)
     typer.echo(f"report: {out / 'report' / 'index.html'}")
