@@ -46,8 +46,8 @@ BEHAVIOURS: Final = (
     ),
     Behaviour(
         "idk_unknowable",
-        "“I do not know” on the unknowable",
-        "The right answer to facts stated nowhere and never seen in RL.",
+        "“I do not know”",
+        "On unknowable facts never seen in RL, where it is the right answer.",
         "share",
         _SHARE,
     ),

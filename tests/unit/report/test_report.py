@@ -311,3 +311,51 @@ def test_text_and_lines_stand_out_from_light_and_dark_paper(html: str) -> None:
                 for name in ("ink", "quiet", "proxy", "gold")
             )
             assert weakest >= 4.5  # WCAG 2.2, AA for small text
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [{"kl_nats": 0.0}],
+        [{"kl_nats": 0.0}, {"kl_nats": 0.0}],
+        [{"kl_nats": -0.001}, {"kl_nats": 0.4}, {"kl_nats": 0.2}],
+        [{"kl_nats": 0.0, "gold_mean": 0.1}, {"kl_nats": 0.3}, {"kl_nats": 0.5}],
+        [{"kl_nats": 0.0}, {"kl_nats": 0.3, "gold_mean": 0.1, "gold_ci": [0.0, 0.2]}],
+        [{"kl_nats": 50.0, "bluff": 0.5, "gold_mean": -1.0}, {"kl_nats": 4e4, "bluff": None}],
+    ],
+    ids=["one", "no KL", "KL turns back", "gold at the start", "gold at the end", "far"],
+)
+def test_odd_trajectories_have_a_page_too(tmp_path: Path, points: list[dict[str, Any]]) -> None:
+    summary = a_summary() | {"fall": None}
+    filled = [{"round": 1, "step": i, "proxy_mean": 0.5} | one for i, one in enumerate(points)]
+    summary["trajectory"] = [*filled, *({**point, "round": 2} for point in filled)]
+    page = Page(report_of(tmp_path, summary))
+    plots = [found for tag, found in page.tags if tag == "svg"]
+    assert len(plots) == (3 if "bluff" in points[0] else 2)
+    golds = sum(one.get("gold_mean") is not None for one in points)
+    assert ("gold, lower plot" in page.words) == (golds > 0)
+
+
+def test_a_curve_whose_kl_turns_back_has_upright_intervals(tmp_path: Path, html: str) -> None:
+    summary = a_summary()
+    summary["trajectory"][5]["kl_nats"] = 9.0
+    turned = report_of(tmp_path, summary)
+    assert html.count("FillBetweenPolyCollection") == turned.count("FillBetweenPolyCollection") * 2
+    assert "LineCollection" in turned
+    assert "LineCollection" not in html
+
+
+def test_the_rounds_follow_one_another_whether_or_not_steps_start_again(
+    tmp_path: Path, html: str
+) -> None:
+    summary = a_summary()
+    for point in summary["trajectory"]:
+        point["step"] += 144 * (point["round"] - 1)
+
+    def drawing(page: str) -> str:
+        return page[
+            page.index("behaviour-bluff-figure") : page.index("behaviour-sycophancy-figure")
+        ]
+
+    # The words of the caption and the next plot's label are the same as well: only steps differ.
+    assert drawing(report_of(tmp_path, summary)) == drawing(html)
