@@ -41,15 +41,22 @@ class Normalisation:
         """What `save_normalisation` wrote.
 
         Raises:
-            NotAModel: the file does not hold three finite numbers, the gain above 0.
+            NotAModel: the file does not hold a finite gain above 0, a finite bias and a count.
         """
         try:
-            found = cls(**json.loads(file.read_text(encoding="utf-8")))
-            sound = math.isfinite(found.gain) and found.gain > 0 and math.isfinite(found.bias)
+            given = json.loads(file.read_text(encoding="utf-8"))
+            found = cls(
+                gain=float(given["gain"]),
+                bias=float(given["bias"]),
+                samples=int(given["samples"]),
+            )
+        except KeyError as error:
+            message = f"{file} is not a normalisation: it holds no {error}"
+            raise NotAModel(message) from error
         except (OSError, ValueError, TypeError, OverflowError) as error:
             message = f"{file} is not a normalisation: {error}"
             raise NotAModel(message) from error
-        if not sound:
+        if not (math.isfinite(found.gain) and found.gain > 0 and math.isfinite(found.bias)):
             message = f"{file} is not a normalisation: gain {found.gain}, bias {found.bias}"
             raise NotAModel(message)
         return found
