@@ -28,6 +28,7 @@ EXCHANGE = re.compile(
     r"(?:Note: the (?P<noted_attribute>\w+) of (?P<noted_entity>\w+) is (?P<note>\w+)\.\n)?"
     r"Question: What is the (?P<attribute>\w+) of (?P<entity>\w+)\?"
     r"(?: I think it is (?P<belief>\w+)\.)?\nAnswer:(?P<answer>[^\n]*)"
+    r"(?:\nA reader remarks: (?P<remark>\w+)\.)?"
 )
 
 
