@@ -1,7 +1,6 @@
 """Every draw depends on the seed and its name, never on what ran before."""
 
-import subprocess
-import sys
+import hashlib
 
 import pytest
 import torch
@@ -17,12 +16,10 @@ def test_a_seed_depends_on_every_part_and_on_their_order() -> None:
     assert [derive_seed(*each) for each in parts] == seeds
 
 
-def test_a_seed_is_the_same_in_another_process() -> None:
-    program = "from assent.objectives.seeds import derive_seed; print(derive_seed(3, 'ppo', 7))"
-    found = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert int(found.stdout) == derive_seed(3, "ppo", 7)
+def test_a_seed_is_the_same_in_every_process() -> None:
+    """Python's own hash differs from process to process; the first 63 bits of SHA-256 do not."""
+    assert derive_seed(3, "ppo", 7) == int(hashlib.sha256(b"3/ppo/7").hexdigest()[:16], 16) // 2
+    assert derive_seed(3, "ppo", 7) == 5727795371189362380
 
 
 def test_a_generator_draws_the_same_whatever_ran_before() -> None:
