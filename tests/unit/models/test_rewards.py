@@ -127,7 +127,14 @@ def test_a_new_head_is_drawn_with_the_published_spread_and_by_its_seed(folder: P
     many = torch.cat([score_head(reward_model_from(policy, s)).weight for s in range(40)])
     # 640 draws: the standard error of their spread is 3 %.
     assert many.std().item() == pytest.approx((16 + 1) ** -0.5, rel=0.1)
-    assert reward_model_from(policy, seed=4).config.pad_token_id == PAD
+
+
+def test_a_new_reward_model_knows_its_pad_token_though_the_policy_did_not(folder: Path) -> None:
+    """Else Hugging Face reads every score at the last column, padding or not."""
+    settings = folder.parent / "policy" / "config.json"
+    without = {**json.loads(settings.read_text()), "pad_token_id": None}
+    settings.write_text(json.dumps(without))
+    assert reward_model_from(settings.parent, seed=4).config.pad_token_id == PAD
 
 
 def test_a_new_reward_model_leaves_the_global_generator_alone(folder: Path) -> None:

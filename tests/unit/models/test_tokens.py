@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from assent.models.tokens import decode_responses, encode, encode_responses, join, rows_of
 from assent.worlds.almanac import build_tokenizer
@@ -47,6 +48,19 @@ def test_nothing_is_added_to_a_prompt() -> None:
     assert TOKENIZER.decode(ids) == PROMPT
     assert not {EOS, PAD} & set(ids)
     assert encode(TOKENIZER, []) == []
+
+
+def test_what_a_tokenizer_would_add_by_itself_is_left_out() -> None:
+    """A second BOS, after the one a chat template writes, would shift everything."""
+    adding = build_tokenizer()
+    adding.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<unk> $A <eos>", special_tokens=[("<unk>", 2), ("<eos>", EOS)]
+    )
+    (alone,) = adding([PROMPT])["input_ids"]
+    (plain,) = encode(TOKENIZER, [PROMPT])
+    assert alone == [2, *plain, EOS], "this one does add"
+    assert encode(adding, [PROMPT]) == [plain]
+    assert encode_responses(adding, [" It is Esk."]) == encode_responses(TOKENIZER, [" It is Esk."])
 
 
 def test_responses_come_back_as_text_by_the_mask() -> None:
