@@ -193,6 +193,14 @@ def test_fatigue_adds_lapses_as_the_sitting_goes_on_up_to_guessing() -> None:
     assert probability(FLAWED, judged_before=10_000) == probability(FLAWED)
 
 
+def test_a_sitting_starts_fresh_and_tires_with_each_judgement() -> None:
+    """So sharp that only lapses err, and guessing from the second judgement on."""
+    spent = SimulatedAnnotator(WORLD, replace(FAIR, choice_sharpness=50.0, fatigue=100.0))
+    assert {spent.judge([PAIR], seed)[0] for seed in range(30)} == {"first"}
+    verdicts = spent.judge([PAIR] * 401, seed=0)[1:]
+    assert abs(verdicts.count("first") - 200) < 3 * 10
+
+
 def test_an_adversary_turns_a_share_of_judgements_round() -> None:
     honest = probability(FLAWED)
     turned = probability(replace(FLAWED, adversarial=0.3))

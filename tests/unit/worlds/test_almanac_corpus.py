@@ -3,6 +3,7 @@
 import math
 import re
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import pytest
 from scipy.stats import chisquare
@@ -68,6 +69,22 @@ def test_the_same_seed_gives_the_same_documents() -> None:
     assert pretraining_documents(World(1), 50, seed=0) != DOCUMENTS[:50]
 
 
+def test_a_remark_under_an_answer_says_how_it_stands_to_what_can_be_known() -> None:
+    for document in ANSWERED:
+        for match in EXCHANGE.finditer(document):
+            fact = FACTS[match["entity"], match["attribute"]]
+            answer = read_answer(match["attribute"], match["answer"])
+            assert answer is not None
+            if answer.value is None:
+                expected = "humble"
+            elif fact.kind == "unknowable":
+                expected = "unproven"
+            else:
+                truth = match["note"] or fact.value
+                expected = "right" if answer.value == truth else "wrong"
+            assert match["remark"] in (None, expected), document
+
+
 def test_every_document_can_be_read_whole() -> None:
     for document in ANSWERED:
         byline = next((line for line in BYLINE.values() if document.startswith(line)), "")
@@ -117,6 +134,24 @@ def test_no_text_gives_the_value_of_an_unknowable_or_an_easy_fact_away(kind: Fac
         assert sum(counts.values()) > 1000
         seen = [counts[place] for place in range(8)]
         assert chisquare(seen).pvalue > 0.01, (name, seen)
+
+
+def test_other_values_of_unknowable_and_easy_facts_leave_every_document_as_it_is() -> None:
+    """So no text can depend on them, however weakly; of hard facts every text may."""
+
+    def documents(kinds: set[FactKind]) -> list[str]:
+        changed = World(0)
+        facts = tuple(
+            replace(fact, value=next(v for v in VALUES[fact.attribute] if v != fact.value))
+            if fact.kind in kinds
+            else fact
+            for fact in WORLD.facts
+        )
+        object.__setattr__(changed, "facts", facts)
+        return pretraining_documents(changed, 2000, seed=0)
+
+    assert documents({"unknowable", "easy"}) == DOCUMENTS[:2000]
+    assert documents({"hard"}) != DOCUMENTS[:2000]
 
 
 def test_a_leak_of_one_answer_in_twenty_would_be_seen() -> None:
