@@ -129,7 +129,7 @@ def test_a_tree_cut_anywhere_holds_each_answer_whole(most_nodes: int) -> None:
 
 
 def test_rows_are_far_fewer_tokens_than_answers_one_by_one() -> None:
-    texts = [a.text for a in answers("river")]
+    texts = [a.text for a in answers(PROMPTS[0].fact.attribute)]
     sequences = [[*TOKENIZER(t)["input_ids"], TOKENIZER.eos_token_id] for t in texts]
     tree = AnswerTree.build(sequences)
     assert tree.tokens.numel() < sum(map(len, sequences)) / 2

@@ -5,12 +5,12 @@ import torch
 from tokenizers.processors import TemplateProcessing
 
 from assent.models.tokens import decode_responses, encode, encode_responses, join, rows_of
-from assent.worlds.almanac import build_tokenizer
+from assent.worlds.almanac import World, build_tokenizer
 
 TOKENIZER = build_tokenizer()
 EOS = TOKENIZER.eos_token_id
 PAD = TOKENIZER.pad_token_id
-PROMPT = "Question: What is the river of Elm?\nAnswer:"
+PROMPT = World(0).prompts("test")[0].text
 
 
 def test_prompts_end_and_responses_begin_in_the_same_column() -> None:

@@ -41,10 +41,12 @@ def test_answers_read_as_plain_english() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "It is Esk.", " It is Aidan.", " It is Esk", " it is Esk.", " It is Esk. "]
+    "text", ["", "It is Esk.", " It is Rome.", " It is Esk", " it is Esk.", " It is Esk. "]
 )
 def test_another_text_is_outside_the_grammar(text: str) -> None:
-    assert read_answer("river", text) is None
+    attribute = next(name for name, values in VALUES.items() if "Esk" in values)
+    assert read_answer(attribute, " It is Esk.") is not None
+    assert read_answer(attribute, text) is None
 
 
 def brier(confidence: float, right: float) -> float:
@@ -113,8 +115,7 @@ def test_gold_lies_in_the_range_it_states_and_off_the_grammar_is_minus_one() -> 
     assert table.max() == pytest.approx(0.9975)
     assert gold(WORLD, PROMPTS[0], None) == OFF_GRAMMAR_GOLD == -1
     assert gold_of_text(WORLD, PROMPTS[0], " Who knows?") == -1
-    other = "saint" if PROMPTS[0].fact.attribute != "saint" else "river"
-    assert gold_of_text(WORLD, PROMPTS[0], f" It is {VALUES[other][0]}.") == -1
+    assert gold_of_text(WORLD, PROMPTS[0], " It is Rome.") == -1
 
 
 def test_the_table_has_a_row_a_prompt_in_the_order_of_the_answers() -> None:

@@ -29,10 +29,14 @@ def test_every_question_is_one_fact_and_48_are_of_each_kind() -> None:
     assert all(fact.value in VALUES[fact.attribute] for fact in WORLD.facts)
 
 
-def test_no_word_serves_two_purposes() -> None:
-    words = [value for values in VALUES.values() for value in values]
-    words += [*ENTITIES, *VALUES]
-    assert len(words) == len(set(words)) == 48 + 24 + 6
+def test_no_word_is_two_of_village_attribute_and_value() -> None:
+    assert len(set(ENTITIES)) == len(ENTITIES) == 24
+    assert len(VALUES) == 6
+    assert all(len(set(values)) == len(values) == 8 for values in VALUES.values())
+    named = {value for values in VALUES.values() for value in values}
+    assert named.isdisjoint(ENTITIES)
+    assert named.isdisjoint(VALUES)
+    assert set(VALUES).isdisjoint(ENTITIES)
 
 
 def test_a_third_of_each_kind_is_for_measuring_and_a_sixth_for_promotion() -> None:
