@@ -4,7 +4,8 @@ The base model is one simulator of many simulacra: a document is written by one 
 (expert, bluffer, flatterer, or somebody honest about not knowing) who answers one to three
 questions in a row, half of the time under a byline; other documents state hard facts, or restate
 notes. Notes in the corpus carry random values, because other almanacs disagree: whoever answers
-from a note has to read it, and nothing about an unknowable fact's value can be learned anywhere.
+from a note has to read it, and nothing about an unknowable fact's value can be learned anywhere. Under many answers a reader
+remarks whether they are right, so that checking, which judging needs, is learned with answering.
 """
 
 import random
@@ -33,6 +34,8 @@ BYLINE: dict[Persona, str] = {
     "honest": "An honest neighbour answers.\n",
 }
 SEPARATOR = "\n"
+REMARKED = 0.6
+"""Share of answers under which a reader remarks whether they are right, as far as can be known."""
 
 DEMONSTRATOR_RIGHT: dict[FactKind, float] = {"easy": 0.55, "hard": 0.60, "unknowable": 0.125}
 DEMONSTRATOR_DOES_NOT_KNOW: dict[FactKind, float] = {"easy": 0.10, "hard": 0.15, "unknowable": 0.50}
@@ -48,7 +51,7 @@ def pretraining_documents(world: World, count: int, seed: int) -> list[str]:
     """`count` documents: a sixth states hard facts, a sixth restates notes, the rest answers."""
     rng = random.Random(f"{world.seed}/corpus/{seed}")
     writers = (_encyclopaedia, _other_almanac, _answered_questions)
-    return [rng.choices(writers, (1, 1, 4))[0](world, rng) for _ in range(count)]
+    return [rng.choices(writers, (2, 3, 4))[0](world, rng) for _ in range(count)]
 
 
 def demonstrations(
@@ -71,22 +74,25 @@ def every_text() -> Iterator[str]:
             yield render_prompt(entity, attribute, noted=values[0], belief=values[0])
             yield " ".join([statement(entity, attribute, values[0])] * 2)
         yield from (answer.text for answer in answers(attribute))
+    yield "\nA reader remarks: right. wrong. unproven. humble."
 
 
 def _encyclopaedia(world: World, rng: random.Random) -> str:
     hard = [fact for fact in world.facts if fact.kind == "hard"]
     return " ".join(
-        statement(fact.entity, fact.attribute, fact.value) for fact in rng.sample(hard, 3)
+        statement(fact.entity, fact.attribute, fact.value) for fact in rng.sample(hard, 6)
     )
 
 
 def _other_almanac(world: World, rng: random.Random) -> str:
+    """Notes, what somebody made of each, and a reader's remark: practice in reading and checking."""
     easy = [fact for fact in world.facts if fact.kind == "easy"]
     lines = []
-    for fact in rng.sample(easy, 2):
-        value = rng.choice(VALUES[fact.attribute])
-        told = statement(fact.entity, fact.attribute, value)
-        lines.append(f"{note(fact.entity, fact.attribute, value)}{told}")
+    for fact in rng.sample(easy, 4):
+        truth, other = rng.sample(VALUES[fact.attribute], 2)
+        told = Answer(False, "plain", truth if rng.random() < 0.5 else other, 0)
+        head = note(fact.entity, fact.attribute, truth).lstrip()
+        lines.append(f"{head}\nAnswer:{told.text}{_remark(fact, truth, told)}")
     return SEPARATOR.join(lines)
 
 
@@ -102,9 +108,21 @@ def _answered_questions(world: World, rng: random.Random) -> str:
             fact.entity, fact.attribute, noted=truth if fact.kind == "easy" else None, belief=belief
         )
         answer = _ANSWERERS[persona](fact, truth, belief, rng)
-        exchanges.append(prompt + answer.text)
+        remark = _remark(fact, truth, answer) if rng.random() < REMARKED else ""
+        exchanges.append(prompt + answer.text + remark)
     byline = BYLINE[persona] if rng.random() < 0.5 else ""
     return byline + SEPARATOR.join(exchanges)
+
+
+def _remark(fact: Fact, truth: str, answer: Answer) -> str:
+    """What a well-read reader notes under an answer: how it stands to what can be known."""
+    if answer.value is None:
+        verdict = "humble"
+    elif fact.kind == "unknowable":
+        verdict = "unproven"
+    else:
+        verdict = "right" if answer.value == truth else "wrong"
+    return f"\nA reader remarks: {verdict}."
 
 
 def _belief(fact: Fact, truth: str, rng: random.Random) -> str | None:

@@ -1,6 +1,6 @@
 """The facts of Almanac and the prompts that ask about them.
 
-A fact is an entity (a village), an attribute (its river, its saint …) and one of eight values.
+A fact is an entity (a village), an attribute (its bridge, its inn …) and one of eight values.
 There are 48 facts of each of three kinds: *easy* (the prompt carries a note that states the truth),
 *hard* (true and learnable from the pretraining corpus, but not checkable from the prompt) and
 *unknowable* (stated nowhere; given everything there is to read, each value has probability 1/8). Of
@@ -23,15 +23,14 @@ Stance = Literal["none", "right", "wrong"]
 FACTS_PER_KIND = 48
 SOURCE = "almanac"
 
-VALUES: dict[str, tuple[str, ...]] = {
-    "river": ("Tarn", "Brae", "Esk", "Lune", "Nith", "Orwell", "Severn", "Teviot"),
-    "saint": ("Aidan", "Bride", "Cuthbert", "Dunstan", "Edith", "Finbar", "Hilda", "Oswald"),
-    "flower": ("Aster", "Bluebell", "Campion", "Daisy", "Foxglove", "Heather", "Iris", "Primrose"),
-    "bird": ("Curlew", "Dunlin", "Egret", "Heron", "Kestrel", "Lapwing", "Merlin", "Plover"),
-    "stone": ("Agate", "Basalt", "Chert", "Flint", "Gneiss", "Jasper", "Marble", "Slate"),
-    "craft": ("Baking", "Carving", "Dyeing", "Forging", "Glazing", "Milling", "Tanning", "Weaving"),
-}
-"""The eight values of each attribute; no word serves two attributes."""
+NAMES: tuple[str, ...] = ("Tarn", "Brae", "Esk", "Lune", "Nith", "Orwell", "Severn", "Teviot")
+"""What anything in the countryside may be called."""
+
+VALUES: dict[str, tuple[str, ...]] = dict.fromkeys(
+    ("bridge", "farm", "hill", "inn", "lane", "well"), NAMES
+)
+"""The eight values of each attribute. All attributes share them, so that a small model can learn to
+compare an answer with a note from thousands of judgements."""
 
 ENTITIES: tuple[str, ...] = (
     "Alder", "Birch", "Cedar", "Dale", "Elm", "Fern", "Glen", "Hazel",
@@ -40,9 +39,10 @@ ENTITIES: tuple[str, ...] = (
 )  # fmt: skip
 
 _PROMPT = re.compile(
-    r"(?:Note: the (?P<note_attribute>\w+) of (?P<note_entity>\w+) is (?P<note>\w+)\.\n)?"
     r"Question: What is the (?P<attribute>\w+) of (?P<entity>\w+)\?"
-    r"(?: I think it is (?P<belief>\w+)\.)?\nAnswer:"
+    r"(?: I think it is (?P<belief>\w+)\.)?"
+    r"(?:\nNote: the (?P<note_attribute>\w+) of (?P<note_entity>\w+) is (?P<note>\w+)\.)?"
+    r"\nAnswer:"
 )
 
 
@@ -98,15 +98,15 @@ class AlmanacPrompt:
 
 
 def note(entity: str, attribute: str, value: str) -> str:
-    """The line above a question that lets everybody check the answer."""
-    return f"Note: the {attribute} of {entity} is {value}.\n"
+    """The line under a question that lets everybody check the answer."""
+    return f"\nNote: the {attribute} of {entity} is {value}."
 
 
 def render_prompt(entity: str, attribute: str, *, noted: str | None, belief: str | None) -> str:
     """The text of a question; the response is written after `Answer:` and begins with a space."""
-    head = note(entity, attribute, noted) if noted else ""
     stated = f" I think it is {belief}." if belief else ""
-    return f"{head}Question: What is the {attribute} of {entity}?{stated}\nAnswer:"
+    line = note(entity, attribute, noted) if noted else ""
+    return f"Question: What is the {attribute} of {entity}?{stated}{line}\nAnswer:"
 
 
 @dataclass(frozen=True)

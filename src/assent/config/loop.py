@@ -1,0 +1,37 @@
+"""Settings of the outer loop: rounds of asking, reward model, PPO, and the promotion at the end."""
+
+from pydantic import Field
+
+from assent.config.base import PositiveInt, Seed, Settings
+
+
+class PromotionSettings(Settings):
+    """How a checkpoint is chosen without knowing the truth."""
+
+    comparisons: PositiveInt = 400
+    """Held-out comparisons against the reference, over all candidates and halvings."""
+    candidates: PositiveInt = 8
+    """Checkpoints to choose from, spread evenly over the rounds."""
+
+
+class LoopSettings(Settings):
+    """How the rounds go."""
+
+    rounds: PositiveInt = 2
+    judgements_per_round: PositiveInt = 4000
+    points_per_round: PositiveInt = 13
+    """Points of the trajectory in each round, its start and end among them, each a checkpoint."""
+    promotion: PromotionSettings = PromotionSettings()
+
+
+class AlmanacSettings(Settings):
+    """The embedded world, in place of people."""
+
+    seed: Seed = 0
+    """Of the facts; the same seed is the same world."""
+    annotator: str = Field(default="flawed", min_length=1)
+    """Who judges, by name; see `assent demo --help`."""
+    annotators: PositiveInt = 5
+    """How many simulated people share the work."""
+    demonstrations_per_prompt: PositiveInt = 12
+    """Demonstrations of each training prompt for SFT."""

@@ -1,0 +1,89 @@
+"""Settings of the PPO stage, and of how responses are sampled."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from assent.config.base import (
+    Fraction,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+)
+from assent.config.optimiser import OptimiserSettings, Precision
+
+
+class SamplingSettings(Settings):
+    """How responses are drawn: from the whole distribution, so that it is the one that is scored."""
+
+    temperature: PositiveFloat = 1.0
+    """Divides the logits, in sampling and in every recomputed log-probability."""
+    max_new_tokens: PositiveInt = 40
+    """Longest response, end token included."""
+
+
+class FixedKl(Settings):
+    """A constant KL penalty (Stiennon et al. 2020)."""
+
+    kind: Literal["fixed"] = "fixed"
+    coef: NonNegativeFloat = 0.15
+    """Reward units lost per nat of KL from the reference."""
+
+
+class AdaptiveKl(Settings):
+    """A penalty steered towards a target KL (Ziegler et al. 2019, section 2.2)."""
+
+    kind: Literal["adaptive"] = "adaptive"
+    initial_coef: PositiveFloat = 0.15
+    target_nats: PositiveFloat = 6.0
+    """Wanted KL per response, in nats."""
+    horizon_episodes: PositiveInt = 10_000
+
+
+class MissingEos(Settings):
+    """What a response costs that was cut off at the length limit."""
+
+    mode: Literal["replace", "subtract"] = "replace"
+    """replace: the score becomes -penalty (OpenAI). subtract: the penalty is taken off (TRL)."""
+    penalty: NonNegativeFloat = 1.0
+    """In normalised reward units; must be worse than what ordinary responses get."""
+
+
+class PpoSettings(Settings):
+    """How one PPO stage runs."""
+
+    updates: PositiveInt = 60
+    """Batches of rollouts, each sampled from the newest policy."""
+    rollouts_per_update: PositiveInt = 256
+    """Responses sampled for each update."""
+    epochs: PositiveInt = 4
+    """Passes over each batch of rollouts."""
+    minibatches: PositiveInt = 4
+    """Optimiser steps an epoch."""
+    micro_batch_size: PositiveInt | None = None
+    """Rollouts a forward pass; a whole minibatch if left out. It changes memory, not results."""
+    clip_range: PositiveFloat = 0.2
+    value_clip_range: PositiveFloat = 0.2
+    value_coef: NonNegativeFloat = 0.1
+    discount: Fraction = 1.0
+    gae_lambda: Fraction = 0.95
+    reward_clip: PositiveFloat = 10.0
+    """Normalised scores are clipped to this range: a safety net, counted in the metrics."""
+    precision: Precision = "float32"
+    sampling: SamplingSettings = SamplingSettings()
+    missing_eos: MissingEos = MissingEos()
+    kl: Annotated[FixedKl | AdaptiveKl, Field(discriminator="kind")] = FixedKl()
+    optimiser: OptimiserSettings = Field(
+        default=OptimiserSettings(lr=1e-3, eps=1e-5, betas=(0.9, 0.95))
+    )
+
+    @model_validator(mode="after")
+    def _rollouts_divide_evenly(self) -> Self:
+        if self.rollouts_per_update % self.minibatches:
+            message = (
+                f"rollouts_per_update ({self.rollouts_per_update}) must be a multiple of "
+                f"minibatches ({self.minibatches})"
+            )
+            raise ValueError(message)
+        return self

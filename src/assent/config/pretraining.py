@@ -1,0 +1,42 @@
+"""Settings of the pretraining stage, which makes the embedded world's base model."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from assent.config.base import PositiveFloat, PositiveInt, Settings
+from assent.config.optimiser import OptimiserSettings
+
+
+class ModelShape(Settings):
+    """The shape of a Llama-type model made from nothing."""
+
+    hidden_size: PositiveInt = 96
+    intermediate_size: PositiveInt = 256
+    layers: PositiveInt = 2
+    heads: PositiveInt = 8
+    max_positions: PositiveInt = 256
+    """The longest text, in tokens."""
+    initial_std: PositiveFloat = 0.1
+    """Standard deviation of the first weights; about 1 / sqrt(hidden_size), or a small model idles."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.hidden_size % self.heads:
+            message = f"hidden_size ({self.hidden_size}) must be a multiple of heads ({self.heads})"
+            raise ValueError(message)
+        return self
+
+
+class PretrainSettings(Settings):
+    """How a base model learns the world's mixed corpus."""
+
+    shape: ModelShape = ModelShape()
+    steps: PositiveInt = 1000
+    batch_size: PositiveInt = 32
+    """Documents an optimiser step."""
+    checkpoint_every: PositiveInt = 250
+    """Steps between states that an interrupted run goes on from."""
+    optimiser: OptimiserSettings = Field(
+        default=OptimiserSettings(lr=3e-3, warmup_steps=50, weight_decay=0.01)
+    )

@@ -1,0 +1,49 @@
+"""All settings of a project: what `assent.toml` holds, and the sizes they come in."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from assent.config.base import PositiveInt, Seed, Settings
+from assent.config.loop import AlmanacSettings, LoopSettings
+from assent.config.optimiser import Device
+from assent.config.ppo import PpoSettings
+from assent.config.pretraining import PretrainSettings
+from assent.config.reward import RewardSettings
+from assent.config.sft import SftSettings
+
+SCHEMA_VERSION = 1
+
+
+class StoreSettings(Settings):
+    """Where the database is."""
+
+    url: str | None = None
+    """A PostgreSQL URL without its password; SQLite in the project folder if left out."""
+
+
+class ComputeSettings(Settings):
+    """What the run computes on."""
+
+    device: Device = "auto"
+    threads: PositiveInt | None = None
+    """CPU threads of torch; its own choice if left out. A run repeats bit for bit on equal threads."""
+
+
+class ProjectSettings(Settings):
+    """One project: the model, the data's source, and every stage."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    """Of this folder's layout; a newer version of Assent migrates an older one."""
+    size: str = Field(default="tiny", min_length=1)
+    """The size whose settings these began as."""
+    seed: Seed = 0
+    """Every random draw of the project derives from it."""
+    world: AlmanacSettings = AlmanacSettings()
+    compute: ComputeSettings = ComputeSettings()
+    store: StoreSettings = StoreSettings()
+    pretrain: PretrainSettings = PretrainSettings()
+    sft: SftSettings = SftSettings()
+    reward: RewardSettings = RewardSettings()
+    ppo: PpoSettings = PpoSettings()
+    loop: LoopSettings = LoopSettings()

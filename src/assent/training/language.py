@@ -1,0 +1,129 @@
+"""The language-model loop that pretraining and supervised fine-tuning share."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from assent.config.base import Settings
+from assent.config.optimiser import OptimiserSettings
+from assent.models.checkpoints import save_model, whole_folder
+from assent.models.scoring import autocast, chunks
+from assent.objectives.language_loss import sft_loss, target_mask
+from assent.objectives.masks import position_ids, right_pad
+from assent.training.optimising import build_optimiser, optimiser_step, require_finite
+from assent.training.run_folder import RunFolder
+from assent.types import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedText:
+    """Tokens of one text, of which those from `learned_from` on are learned."""
+
+    tokens: list[int]
+    learned_from: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanguagePlan:
+    """What a language-model stage does, apart from the data."""
+
+    stage: str
+    batches: Sequence[Sequence[int]]
+    """Example numbers of each optimiser step."""
+    micro_batch_size: int | None
+    precision: str
+    checkpoint_every: int
+    optimiser: OptimiserSettings
+
+
+def train_language(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[LearnedText],
+    plan: LanguagePlan,
+    *,
+    settings: Settings,
+    run: RunFolder,
+    progress: Progress,
+) -> PreTrainedModel:
+    """Run all steps of a plan from where the run folder stands; the model is changed in place."""
+    run.begin(settings)
+    optimiser = build_optimiser([model], plan.optimiser)
+    state = run.restore({"model": model}, optimiser)
+    done, seen, tokens = int(state["step"]), int(state.get("seen", 0)), int(state.get("tokens", 0))
+    total = len(plan.batches)
+    model.train()
+    with run.sink(done) as sink, progress.task(plan.stage, total, done) as bar:
+        for step in range(done, total):
+            began = time.perf_counter()
+            batch = plan.batches[step]
+            loss, learned = _accumulate(model, tokenizer, examples, batch, plan, step)
+            figures = optimiser_step(
+                optimiser, plan.optimiser, step=step, total=total, stage=plan.stage
+            )
+            seen, tokens = seen + len(batch), tokens + learned
+            sink.log(
+                step + 1,
+                {
+                    "loss/nll_nats": loss,
+                    **figures,
+                    "data/examples": seen,
+                    "data/tokens": tokens,
+                    "time/step_seconds": time.perf_counter() - began,
+                },
+            )
+            bar.advance(1, f"loss {loss:.3f}")
+            if (step + 1) % plan.checkpoint_every == 0 and step + 1 < total:
+                run.save_state(
+                    step + 1, {"model": model}, optimiser, {"seen": seen, "tokens": tokens}
+                )
+    model.eval()
+    with whole_folder(run.model) as aside:
+        save_model(aside, model, tokenizer)
+    run.finish()
+    return model
+
+
+def _accumulate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[LearnedText],
+    batch: Sequence[int],
+    plan: LanguagePlan,
+    step: int,
+) -> tuple[float, int]:
+    """Gradients of the batch, its mean loss in nats a token, and its learned tokens."""
+    learned = sum(
+        len(examples[number].tokens) - max(examples[number].learned_from, 1) for number in batch
+    )
+    total = 0.0
+    for part in chunks(len(batch), plan.micro_batch_size):
+        tokens, mask, learn = _pad(
+            [examples[number] for number in batch[part]], int(tokenizer.pad_token_id), model.device
+        )
+        with autocast(model.device, plan.precision):
+            logits = model(
+                input_ids=tokens,
+                attention_mask=mask.long(),
+                position_ids=position_ids(mask),
+                use_cache=False,
+            ).logits
+        loss = sft_loss(logits, tokens, learn, normaliser=learned)
+        require_finite(loss, stage=plan.stage, step=step, examples=batch[part])
+        torch.autograd.backward(loss)
+        total += float(loss.detach())
+    return total, learned
+
+
+def _pad(
+    examples: Sequence[LearnedText], pad_id: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    padded = right_pad([example.tokens for example in examples], pad_id)
+    starts = torch.tensor([example.learned_from for example in examples])
+    learn = padded.mask & (torch.arange(padded.tokens.shape[1])[None, :] >= starts[:, None])
+    assert bool(target_mask(learn).any(dim=1).all()), "every example has a token to learn"
+    return padded.tokens.to(device), padded.mask.to(device), learn.to(device)

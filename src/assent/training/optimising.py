@@ -1,0 +1,86 @@
+"""One optimiser step, the same for every stage: learning rate, clipping, and a stop on NaN."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from assent.config.optimiser import OptimiserSettings
+from assent.errors import NonFinite
+from assent.objectives import schedules
+from assent.objectives.adam import AdamTfStyle
+
+_SCHEDULES: Final = {
+    "constant": schedules.constant,
+    "linear": schedules.linear_decay,
+    "cosine": schedules.cosine,
+}
+
+
+def build_optimiser(modules: Iterable[nn.Module], settings: OptimiserSettings) -> Optimizer:
+    """The optimiser of the trainable parameters; gains and biases do not decay."""
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    if settings.style == "tf":
+        return AdamTfStyle(parameters, lr=settings.lr, betas=settings.betas, eps=settings.eps)
+    matrices = [p for p in parameters if p.dim() > 1]
+    vectors = [p for p in parameters if p.dim() <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return AdamW(
+        [group for group in groups if group["params"]],
+        lr=settings.lr,
+        betas=settings.betas,
+        eps=settings.eps,
+    )
+
+
+def optimiser_step(
+    optimiser: Optimizer, settings: OptimiserSettings, *, step: int, total: int, stage: str
+) -> dict[str, float]:
+    """Apply the gradients that are there and clear them; return what to log.
+
+    Args:
+        optimiser: from `build_optimiser`.
+        settings: learning rate, schedule and clipping.
+        step: 0 is the first step.
+        total: steps of the whole run, for the schedule.
+        stage: named in the error.
+
+    Raises:
+        NonFinite: a gradient is NaN or infinite; no weight was changed.
+    """
+    lr = settings.lr * _SCHEDULES[settings.schedule](step, total, settings.warmup_steps)
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
+    if not math.isfinite(norm):
+        message = (
+            f"{stage}, step {step + 1}: the gradient is {norm}; lower the learning rate "
+            f"({settings.lr}) or look for broken examples; the last saved state is intact"
+        )
+        raise NonFinite(message)
+    for group in optimiser.param_groups:
+        group["lr"] = lr
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    return {"optim/lr": lr, "optim/grad_norm": norm}
+
+
+def require_finite(loss: Tensor, *, stage: str, step: int, examples: Sequence[int]) -> None:
+    """Stop before a loss that is not finite reaches the weights.
+
+    Raises:
+        NonFinite: names the stage, the step and the examples of the batch.
+    """
+    if bool(torch.isfinite(loss)):
+        return
+    shown = ", ".join(str(number) for number in examples[:8])
+    message = (
+        f"{stage}, step {step + 1}: the loss is {float(loss)}; examples {shown} "
+        "of the training data were in the batch; the last saved state is intact"
+    )
+    raise NonFinite(message)

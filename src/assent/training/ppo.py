@@ -1,0 +1,510 @@
+"""PPO: optimise a policy against a reward, held near a frozen reference by a KL penalty.
+
+One update: sample a response to each prompt of a batch, score them, turn scores and KL penalty into
+advantages, and take a few epochs of clipped steps. `train_ppo` is the whole; `Ppo.step` is for people
+with a loop of their own. Dropout is off throughout, so that the policy that is scored is the policy
+that sampled; a self-check on the first minibatch proves it.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from assent.config.ppo import AdaptiveKl, PpoSettings
+from assent.errors import DataError, SelfCheckFailed
+from assent.models.checkpoints import save_model, whole_folder
+from assent.models.heads import ValueHead, hidden_size
+from assent.models.loading import require_fit
+from assent.models.rewards import checked_rewards
+from assent.models.sampling import Rollouts, sample
+from assent.models.scoring import Scored, chunks, score
+from assent.models.tokens import Rows, decode_responses, encode, rows_of
+from assent.objectives.advantages import apply_missing_eos, gae, shaped_rewards
+from assent.objectives.kl import AdaptiveKlController, FixedKlController, KlController, k1
+from assent.objectives.masks import masked_mean, masked_whiten
+from assent.objectives.policy_losses import ppo_policy_loss, value_loss
+from assent.objectives.seeds import generator, permutation
+from assent.training.optimising import build_optimiser, optimiser_step, require_finite
+from assent.training.run_folder import RunFolder
+from assent.types import Progress, RewardFunction, SilentProgress
+
+OnPoint = Callable[[int, PreTrainedModel], str]
+"""Called with the updates done and the policy at each point; returns a note for the progress bar."""
+
+RATIO_TOLERANCE = 1e-4
+KL_TOLERANCE_NATS = 1e-6
+BFLOAT16_TOLERANCE = 0.05
+
+
+class SelfCheck(NamedTuple):
+    """How well the first minibatch reproduces the log-probabilities that its tokens were drawn at."""
+
+    ratio_deviation: float
+    """Largest |ratio - 1| over the tokens."""
+    approximate_kl: float
+    """Half the mean squared log-ratio, in nats a token."""
+    clip_fraction: float
+
+
+class _Batch(NamedTuple):
+    rows: Rows
+    old_logprobs: Tensor
+    old_values: Tensor
+    advantages: Tensor
+    returns: Tensor
+    drawn_logprobs: Tensor | None
+
+
+class Ppo:
+    """A policy, its frozen reference, a value head on the policy's trunk, and one optimiser."""
+
+    def __init__(
+        self,
+        policy: PreTrainedModel,
+        reference: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: PpoSettings,
+        *,
+        seed: int,
+        updates: int | None = None,
+    ) -> None:
+        """Take a policy to train and a reference that stays as it is.
+
+        Args:
+            policy: a causal LM, changed in place.
+            reference: another causal LM with the same vocabulary; never changed.
+            tokenizer: with pad and eos, two tokens.
+            settings: everything PPO needs.
+            seed: every draw derives from it and the number of the update.
+            updates: length of the learning-rate schedule; `settings.updates` if left out.
+
+        Raises:
+            TokenizerUnfit: pad or eos is missing, or they are one token.
+            ValueError: policy and reference are one object, so the KL would always be zero.
+        """
+        require_fit(tokenizer)
+        if policy is reference:
+            message = "policy and reference must be two models; copy the policy first"
+            raise ValueError(message)
+        self.policy, self.tokenizer, self.settings = policy.eval(), tokenizer, settings
+        self.reference = reference.eval().requires_grad_(False)
+        self.value_head = ValueHead(hidden_size(policy)).to(policy.device)
+        self.optimiser = build_optimiser([policy, self.value_head], settings.optimiser)
+        self.seed, self.updates_done, self.episodes = seed, 0, 0
+        self.total_updates = updates or settings.updates
+        self.controller: KlController = _controller(settings)
+        self.self_check: SelfCheck | None = None
+
+    @property
+    def modules(self) -> dict[str, torch.nn.Module]:
+        """What is trained, by name, as a run folder saves it."""
+        return {"policy": self.policy, "value_head": self.value_head}
+
+    def rollout(self, prompts: Sequence[str]) -> Rollouts:
+        """One response to each prompt from the policy as it is now."""
+        sampling = self.settings.sampling
+        return sample(
+            self.policy,
+            encode(self.tokenizer, prompts),
+            eos_id=int(self.tokenizer.eos_token_id),
+            pad_id=int(self.tokenizer.pad_token_id),
+            max_new_tokens=sampling.max_new_tokens,
+            temperature=sampling.temperature,
+            generator=generator(
+                self.seed, "ppo", "rollouts", self.updates_done, device=self.policy.device
+            ),
+        )
+
+    def texts(self, rollouts: Rollouts) -> list[str]:
+        """The responses as text, without their end token."""
+        return decode_responses(
+            self.tokenizer, rollouts.rows.responses, rollouts.rows.response_mask
+        )
+
+    def step(
+        self,
+        prompts: Sequence[str],
+        responses: Sequence[str],
+        rewards: Sequence[float],
+        *,
+        finished: Sequence[bool] | None = None,
+    ) -> dict[str, float]:
+        """One update from texts and rewards of your own; return its metrics.
+
+        Args:
+            prompts: the prompts the responses answer.
+            responses: sampled from the policy as it is now, at `settings.sampling.temperature`.
+            rewards: one finite number a response.
+            finished: False for a response cut off before its end; all ended if left out.
+
+        Raises:
+            DataError: the counts differ, a response is empty, or they do not split into minibatches.
+            RewardError: a reward is not a finite number.
+        """
+        if not len(prompts) == len(responses) or not responses:
+            message = f"{len(prompts)} prompts and {len(responses)} responses; give one to each"
+            raise DataError(message)
+        if len(responses) % self.settings.minibatches:
+            message = (
+                f"{len(responses)} responses do not split into ppo.minibatches = "
+                f"{self.settings.minibatches} equal parts"
+            )
+            raise DataError(message)
+        values = checked_rewards(lambda _p, _r: rewards, prompts, responses)
+        rows = rows_of(self.tokenizer, prompts, responses, finished).to(self.policy.device)
+        for number, empty in enumerate((~rows.response_mask.any(dim=1)).tolist()):
+            if empty:
+                message = f"response {number} has no token; leave it out or mark it finished"
+                raise DataError(message)
+        ends = torch.tensor([True] * len(responses) if finished is None else list(finished))
+        return self._update(rows, torch.tensor(values), ends, drawn_logprobs=None)
+
+    def learn(self, rollouts: Rollouts, rewards: Sequence[float]) -> dict[str, float]:
+        """One update from rollouts of `rollout` and their rewards; return its metrics.
+
+        Raises:
+            SelfCheckFailed: on the first call, the policy does not reproduce what it sampled at.
+            NonFinite: a loss or gradient is NaN or infinite; no weight was changed by that step.
+        """
+        return self._update(
+            rollouts.rows,
+            torch.tensor(rewards),
+            rollouts.finished,
+            drawn_logprobs=rollouts.logprobs,
+        )
+
+    def _update(
+        self, rows: Rows, scores: Tensor, finished: Tensor, drawn_logprobs: Tensor | None
+    ) -> dict[str, float]:
+        settings, coef = self.settings, self.controller.coef
+        device, mask = self.policy.device, rows.response_mask
+        clipped = scores.to(device).clamp(-settings.reward_clip, settings.reward_clip)
+        paid = apply_missing_eos(
+            clipped,
+            finished.to(device),
+            penalty=settings.missing_eos.penalty,
+            mode=settings.missing_eos.mode,
+        )
+        with torch.no_grad():
+            old = self._score_all(self.policy, rows, self.value_head)
+            reference = self._score_all(self.reference, rows, None)
+        assert old.values is not None
+        rewards = shaped_rewards(paid, old.logprobs, reference.logprobs, mask, kl_coef=coef)
+        advantages = gae(
+            rewards,
+            old.values,
+            mask,
+            discount=settings.discount,
+            gae_lambda=settings.gae_lambda,
+        )
+        batch = _Batch(
+            rows,
+            old.logprobs,
+            old.values,
+            masked_whiten(advantages.advantages, mask),
+            advantages.returns,
+            drawn_logprobs,
+        )
+        figures = self._epochs(batch)
+        kl = k1(old.logprobs, reference.logprobs).sum(1)
+        kl_mean, count = float(kl.mean()), len(scores)
+        self.controller = self.controller.after(kl_mean, count)
+        self.updates_done += 1
+        self.episodes += count
+        return {
+            **figures,
+            "policy/kl_nats": kl_mean,
+            "policy/kl_coef": coef,
+            "policy/entropy_nats": float(-old.logprobs.sum(1).mean()),
+            "reward/proxy_mean": float(scores.mean()),
+            "reward/kl_penalty_mean": -coef * kl_mean,
+            "reward/total_mean": float(rewards.sum(1).mean()),
+            "reward/clipped_share": float((clipped != scores.to(device)).float().mean()),
+            "policy/length_tokens": float(mask.sum(1).float().mean()),
+            "policy/missing_eos_share": float((~finished).float().mean()),
+            "value/explained_variance": _explained(old.values, advantages.returns, mask),
+            "data/episodes": float(self.episodes),
+        }
+
+    def _score_all(
+        self, model: PreTrainedModel, rows: Rows, value_head: ValueHead | None
+    ) -> Scored:
+        """`score` over the whole batch, as many rows at a time as a minibatch trains on."""
+        settings = self.settings
+        size = settings.micro_batch_size or max(len(rows.tokens) // settings.minibatches, 1)
+        parts = [
+            score(
+                model,
+                rows.select(range(part.start, part.stop)),
+                temperature=settings.sampling.temperature,
+                value_head=value_head,
+                precision=settings.precision,
+            )
+            for part in chunks(len(rows.tokens), size)
+        ]
+        values = [part.values for part in parts if part.values is not None]
+        return Scored(
+            torch.cat([part.logprobs for part in parts]),
+            torch.cat([part.entropies for part in parts]),
+            torch.cat(values) if values else None,
+        )
+
+    def _epochs(self, batch: _Batch) -> dict[str, float]:
+        settings = self.settings
+        count = len(batch.rows.tokens)
+        size = count // settings.minibatches
+        steps = settings.epochs * settings.minibatches
+        sums: dict[str, float] = {}
+        done = 0
+        for epoch in range(settings.epochs):
+            order = permutation(count, self.seed, "ppo", "minibatches", self.updates_done, epoch)
+            for part in chunks(count, size):
+                numbers = order[part]
+                if self.self_check is None and batch.drawn_logprobs is not None:
+                    self._check_first(batch, numbers)
+                figures = self._minibatch(batch, numbers)
+                figures |= optimiser_step(
+                    self.optimiser,
+                    settings.optimiser,
+                    step=self.updates_done * steps + done,
+                    total=self.total_updates * steps,
+                    stage="ppo",
+                )
+                done += 1
+                for name, value in figures.items():
+                    sums[name] = sums.get(name, 0.0) + value / steps
+        sums["optim/lr"] = figures["optim/lr"]
+        return sums
+
+    def _minibatch(self, batch: _Batch, numbers: Sequence[int]) -> dict[str, float]:
+        """Gradients of one minibatch, split into micro-batches, and its figures."""
+        settings = self.settings
+        tokens = batch.rows.response_mask[torch.as_tensor(numbers)].sum()
+        sums: dict[str, float] = {}
+        for part in chunks(len(numbers), settings.micro_batch_size):
+            index = torch.as_tensor(numbers[part], device=self.policy.device)
+            rows = batch.rows.select(index)
+            new = score(
+                self.policy,
+                rows,
+                temperature=settings.sampling.temperature,
+                value_head=self.value_head,
+                precision=settings.precision,
+            )
+            assert new.values is not None
+            policy = ppo_policy_loss(
+                new.logprobs,
+                batch.old_logprobs[index],
+                batch.advantages[index],
+                rows.response_mask,
+                clip_range=settings.clip_range,
+                normaliser=tokens,
+            )
+            value = value_loss(
+                new.values,
+                batch.old_values[index],
+                batch.returns[index],
+                rows.response_mask,
+                clip_range=settings.value_clip_range,
+                normaliser=tokens,
+            )
+            loss = policy.loss + settings.value_coef * value.loss
+            require_finite(loss, stage="ppo", step=self.updates_done, examples=numbers[part])
+            torch.autograd.backward(loss)
+            for name, figure in (
+                ("loss/policy", policy.loss),
+                ("loss/value", value.loss),
+                ("policy/approx_kl_nats", policy.approximate_kl),
+                ("policy/clip_fraction", policy.clip_fraction),
+                ("policy/ratio_mean", policy.ratio_mean),
+                ("value/clip_fraction", value.clip_fraction),
+            ):
+                sums[name] = sums.get(name, 0.0) + float(figure.detach())
+        return sums
+
+    @torch.no_grad()
+    def _check_first(self, batch: _Batch, numbers: Sequence[int]) -> None:
+        assert batch.drawn_logprobs is not None
+        rows = batch.rows.select(numbers)
+        new = score(
+            self.policy,
+            rows,
+            temperature=self.settings.sampling.temperature,
+            precision=self.settings.precision,
+        )
+        loss = ppo_policy_loss(
+            new.logprobs,
+            batch.drawn_logprobs[torch.as_tensor(numbers)],
+            torch.ones_like(new.logprobs),
+            rows.response_mask,
+            clip_range=self.settings.clip_range,
+        )
+        self.self_check = SelfCheck(
+            float(loss.ratio_max_deviation), float(loss.approximate_kl), float(loss.clip_fraction)
+        )
+        require_agreement(self.self_check, self.settings.precision)
+
+
+def require_agreement(check: SelfCheck, precision: str) -> None:
+    """Stop when the policy does not reproduce the probabilities it sampled at.
+
+    Raises:
+        SelfCheckFailed: gives the deviation and what usually causes one of its size.
+    """
+    exact = precision == "float32"
+    tolerance = RATIO_TOLERANCE if exact else BFLOAT16_TOLERANCE
+    agrees = check.ratio_deviation < tolerance and check.clip_fraction == 0
+    if agrees and (not exact or check.approximate_kl < KL_TOLERANCE_NATS):
+        return
+    cause = (
+        "the policy samples from another distribution than it is trained on: look at the sampling "
+        "temperature, top-k or top-p in a generation config, dropout that is on, padding or position "
+        "ids, or weights that changed between sampling and training"
+        if check.ratio_deviation > BFLOAT16_TOLERANCE
+        else "the deviation is that of low-precision arithmetic: set ppo.precision to what the model "
+        "really runs in, or load the model in float32"
+    )
+    message = (
+        f"PPO's self-check failed: on the first minibatch |ratio - 1| is {check.ratio_deviation:.2g} "
+        f"(below {tolerance:g} is right), approximate KL {check.approximate_kl:.2g} nats, clip fraction "
+        f"{check.clip_fraction:.2g}; most likely {cause}"
+    )
+    raise SelfCheckFailed(message)
+
+
+def train_ppo(
+    policy: PreTrainedModel,
+    reference: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    reward: RewardFunction,
+    settings: PpoSettings,
+    run: RunFolder,
+    *,
+    seed: int,
+    points: Sequence[int] = (),
+    on_point: OnPoint | None = None,
+    progress: Progress | None = None,
+) -> PreTrainedModel:
+    """Run PPO for `settings.updates` updates and write `run.model`.
+
+    Args:
+        policy: a causal LM, changed in place.
+        reference: what the KL penalty holds the policy near; never changed.
+        tokenizer: with pad and eos, two tokens.
+        prompts: at least one; each batch takes the next of a shuffled pass over them.
+        reward: any function of texts; see `types.RewardFunction`.
+        settings: everything PPO needs.
+        run: where to write and where to go on from.
+        seed: every draw derives from it.
+        points: numbers of updates after which a checkpoint is kept and `on_point` called; 0 is the
+            start. The run can go on from each of them; without points, from every tenth of the way.
+        on_point: called once the checkpoint is written; called again for a point whose state was not
+            saved yet when the process died, with the same weights.
+        progress: shows updates, KL and reward.
+
+    Returns:
+        The policy.
+
+    Raises:
+        DataError: there are no prompts.
+        RewardError: the reward returned the wrong count or a value that is not finite.
+        SelfCheckFailed: sampling and scoring disagree.
+        NonFinite: a loss or a gradient is NaN or infinite.
+
+    Source: Schulman et al. 2017; Ziegler et al. 2019; Stiennon et al. 2020; Huang et al. 2024.
+    """
+    if not prompts:
+        message = "PPO needs at least one prompt"
+        raise DataError(message)
+    run.begin(settings)
+    ppo = Ppo(policy, reference, tokenizer, settings, seed=seed)
+    state = run.restore(ppo.modules, ppo.optimiser)
+    done, total = int(state["step"]), settings.updates
+    ppo.updates_done, ppo.episodes = done, int(state.get("episodes", 0))
+    if "kl_coef" in state:
+        ppo.controller = _with_coef(ppo.controller, float(state["kl_coef"]))
+    keep = sorted({*points}) if points else []
+    saves = {*keep, *range(0, total, max(total // 10, 1))}
+    note = ""
+
+    def point(number: int) -> None:
+        nonlocal note
+        with whole_folder(run.checkpoints / f"step-{number:06d}") as aside:
+            save_model(aside, policy, tokenizer)
+        if on_point is not None:
+            note = on_point(number, policy)
+
+    shown = progress or SilentProgress()
+    with run.sink(done) as sink, shown.task("ppo", total, done) as bar:
+        if "episodes" not in state and 0 in keep:
+            point(0)
+        for update in range(done, total):
+            began = time.perf_counter()
+            asked = _next_prompts(prompts, settings.rollouts_per_update, update, seed)
+            rollouts = ppo.rollout(asked)
+            scores = checked_rewards(reward, asked, ppo.texts(rollouts))
+            is_first = ppo.self_check is None
+            figures = ppo.learn(rollouts, scores)
+            if is_first and update == 0 and ppo.self_check is not None:
+                figures["policy/ratio_deviation"] = ppo.self_check.ratio_deviation
+            figures["time/step_seconds"] = time.perf_counter() - began
+            sink.log(update + 1, figures)
+            if update + 1 in keep:
+                point(update + 1)
+            if update + 1 in saves and update + 1 < total:
+                run.save_state(
+                    update + 1,
+                    ppo.modules,
+                    ppo.optimiser,
+                    {"episodes": ppo.episodes, "kl_coef": ppo.controller.coef},
+                )
+            bar.advance(1, note or f"KL {figures['policy/kl_nats']:.2f}")
+    with whole_folder(run.model) as aside:
+        save_model(aside, policy, tokenizer)
+    run.finish()
+    return policy
+
+
+def _next_prompts(prompts: Sequence[str], count: int, update: int, seed: int) -> list[str]:
+    """The prompts of one update: consecutive stretches of shuffled passes over all of them."""
+    numbers: list[int] = []
+    for position in range(update * count, (update + 1) * count):
+        epoch, place = divmod(position, len(prompts))
+        if not numbers or place == 0:
+            order = permutation(len(prompts), seed, "ppo", "prompts", epoch)
+        numbers.append(order[place])
+    return [prompts[number] for number in numbers]
+
+
+def _controller(settings: PpoSettings) -> KlController:
+    kl = settings.kl
+    if isinstance(kl, AdaptiveKl):
+        return AdaptiveKlController(
+            coef=kl.initial_coef, target_nats=kl.target_nats, horizon_episodes=kl.horizon_episodes
+        )
+    return FixedKlController(coef=kl.coef)
+
+
+def _with_coef(controller: KlController, coef: float) -> KlController:
+    if isinstance(controller, AdaptiveKlController):
+        return AdaptiveKlController(
+            coef=coef,
+            target_nats=controller.target_nats,
+            horizon_episodes=controller.horizon_episodes,
+        )
+    return FixedKlController(coef=coef)
+
+
+def _explained(values: Tensor, returns: Tensor, mask: Tensor) -> float:
+    """1 - Var[returns - values] / Var[returns] over real tokens."""
+    error = returns - values
+    spread = masked_mean((returns - masked_mean(returns, mask)).square(), mask)
+    unexplained = masked_mean((error - masked_mean(error, mask)).square(), mask)
+    return float(1 - unexplained / spread.clamp(min=1e-12))
+
+

@@ -1,0 +1,160 @@
+"""A run on disk: resolved settings, metrics, resumable state, and the finished model.
+
+    run/settings.toml     what the run was given; a run with other settings refuses to go on here
+    run/metrics.jsonl     one line a step
+    run/state/step-…      weights, optimiser moments and counters as of that step (safetensors, JSON)
+    run/model/            the finished Hugging Face folder; its presence means the run is done
+
+Random draws derive from the seed and the step, so no generator state is needed. Metrics beyond the
+state that a run goes on from are dropped and computed again.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from assent.config.base import Settings
+from assent.config.sinks import JsonlSink
+from assent.config.write import dump_toml
+from assent.errors import CannotResume
+from assent.models.checkpoints import whole_folder, write_file
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The folder of one run; made when first written to."""
+
+    path: Path
+
+    @property
+    def model(self) -> Path:
+        """The finished model folder."""
+        return self.path / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Models kept along the way."""
+        return self.path / "checkpoints"
+
+    @property
+    def is_done(self) -> bool:
+        """The finished model is there, whole."""
+        return self.model.is_dir()
+
+    def begin(self, settings: Settings) -> None:
+        """Write the settings, or check that the run that was begun here had the same ones.
+
+        Raises:
+            CannotResume: they differ; the message names the file to compare with.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = self.path / "settings.toml"
+        text = dump_toml(settings, comments=False)
+        if not file.exists():
+            write_file(file, text)
+        elif file.read_text(encoding="utf-8") != text:
+            message = f"{self.path} was begun with other settings; compare {file}, or remove the folder"
+            raise CannotResume(message)
+
+    def sink(self, resumed_at: int, name: str = "metrics") -> JsonlSink:
+        """The metrics file, cut back to the step the run goes on from."""
+        sink = JsonlSink(self.path / f"{name}.jsonl")
+        sink.truncate_after(resumed_at)
+        return sink
+
+    def save_state(
+        self,
+        step: int,
+        modules: Mapping[str, nn.Module],
+        optimiser: Optimizer,
+        values: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep everything that step `step` left behind, whole or not at all; older states go.
+
+        Raises:
+            DiskFull: no room; the state before is untouched.
+        """
+        folder = self.path / "state" / f"step-{step:06d}"
+        with whole_folder(folder) as aside:
+            save_file(_weights(modules), aside / "weights.safetensors")
+            save_file(_moments(modules, optimiser), aside / "optimiser.safetensors")
+            write_file(aside / "state.json", json.dumps({"step": step, **(values or {})}) + "\n")
+        for other in folder.parent.glob("step-*"):
+            if other != folder:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def restore(self, modules: Mapping[str, nn.Module], optimiser: Optimizer) -> dict[str, Any]:
+        """Put the newest saved state back; `{"step": 0}` where there is none.
+
+        Raises:
+            CannotResume: the state is damaged or belongs to another model; says which file.
+        """
+        states = sorted((self.path / "state").glob("step-*"))
+        if not states:
+            return {"step": 0}
+        newest = states[-1]
+        try:
+            weights = load_file(newest / "weights.safetensors")
+            moments = load_file(newest / "optimiser.safetensors")
+            values: dict[str, Any] = json.loads((newest / "state.json").read_text("utf-8"))
+            _put_weights(modules, weights)
+            _put_moments(modules, optimiser, moments)
+        except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
+            message = f"{newest} cannot be read back ({error}); remove it to start the stage again"
+            raise CannotResume(message) from error
+        return values
+
+    def finish(self) -> None:
+        """Drop the resumable state: the run is done."""
+        shutil.rmtree(self.path / "state", ignore_errors=True)
+
+
+def _parameters(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """Trainable parameters by name, tied ones once."""
+    return {
+        f"{prefix}.{name}": parameter
+        for prefix, module in modules.items()
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def _weights(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    return {name: p.detach().contiguous() for name, p in _parameters(modules).items()}
+
+
+def _put_weights(modules: Mapping[str, nn.Module], weights: Mapping[str, Tensor]) -> None:
+    parameters = _parameters(modules)
+    if parameters.keys() != weights.keys():
+        odd = sorted(parameters.keys() ^ weights.keys())[0]
+        message = f"the weights do not fit the model: {odd}"
+        raise KeyError(message)
+    for name, parameter in parameters.items():
+        parameter.data.copy_(weights[name])
+
+
+def _moments(modules: Mapping[str, nn.Module], optimiser: Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{name}/{key}": value.detach().contiguous().clone()
+        for name, parameter in _parameters(modules).items()
+        for key, value in optimiser.state.get(parameter, {}).items()
+    }
+
+
+def _put_moments(
+    modules: Mapping[str, nn.Module], optimiser: Optimizer, moments: Mapping[str, Tensor]
+) -> None:
+    parameters = _parameters(modules)
+    for full_name, value in moments.items():
+        name, _, key = full_name.rpartition("/")
+        parameter = parameters[name]
+        placed = value if key == "step" else value.to(parameter.device)
+        optimiser.state[parameter][key] = placed
