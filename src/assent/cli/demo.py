@@ -28,6 +28,7 @@ def demo(
     """Close the loop in a world where the truth is known, and show where reward and truth part."""
     from assent.cli.progress import TerminalProgress
     from assent.cli.tables import print_loop_table
+    from assent.report import write_report
     from assent.rounds.demo import run_demo
 
     with interruptible(
@@ -42,8 +43,9 @@ def demo(
             judgements=judgements,
             progress=TerminalProgress(),
         )
+        page = write_report(out)
     if as_json:
         print_json(summary)
         return
     print_loop_table(summary)
-    typer.echo(f"report: {out / 'report' / 'index.html'}")
+    typer.echo(f"report: {page}")

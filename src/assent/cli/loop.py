@@ -21,16 +21,20 @@ def run(
 ) -> None:
     """Go on with the loop from where it stopped: sample, judge, reward model, PPO, again."""
     from assent.cli.progress import TerminalProgress
+    from assent.cli.tables import print_loop_table
+    from assent.report import write_report
     from assent.rounds.loop import run_loop
 
     with interruptible(
         "every judgement and the last checkpoint are kept", f"assent loop run {project}"
     ):
         summary = run_loop(project, rounds=rounds, progress=TerminalProgress())
+        page = write_report(project)
     if as_json:
         print_json(summary)
         return
-    typer.echo(f"the loop is complete: assent report {project}")
+    print_loop_table(summary)
+    typer.echo(f"report: {page}")
 
 
 @app.command("status")

@@ -32,11 +32,11 @@ class PretrainSettings(Settings):
     """How a base model learns the world's mixed corpus."""
 
     shape: ModelShape = ModelShape()
-    steps: PositiveInt = 1000
-    batch_size: PositiveInt = 32
+    steps: PositiveInt = 2400
+    batch_size: PositiveInt = 16
     """Documents an optimiser step."""
-    checkpoint_every: PositiveInt = 250
+    checkpoint_every: PositiveInt = 400
     """Steps between states that an interrupted run goes on from."""
     optimiser: OptimiserSettings = Field(
-        default=OptimiserSettings(lr=3e-3, warmup_steps=50, weight_decay=0.01)
+        default=OptimiserSettings(lr=4e-3, warmup_steps=50, weight_decay=0.01)
     )

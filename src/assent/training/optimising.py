@@ -54,7 +54,9 @@ def optimiser_step(
     Raises:
         NonFinite: a gradient is NaN or infinite; no weight was changed.
     """
-    lr = settings.lr * _SCHEDULES[settings.schedule](step, total, settings.warmup_steps)
+    # A run of a few steps, from a few judgements, has no room for a long warm-up.
+    warmup = min(settings.warmup_steps, total // 4)
+    lr = settings.lr * _SCHEDULES[settings.schedule](step, total, warmup)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
     if not math.isfinite(norm):

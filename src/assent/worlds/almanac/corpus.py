@@ -51,7 +51,7 @@ def pretraining_documents(world: World, count: int, seed: int) -> list[str]:
     """`count` documents: a sixth states hard facts, a sixth restates notes, the rest answers."""
     rng = random.Random(f"{world.seed}/corpus/{seed}")
     writers = (_encyclopaedia, _other_almanac, _answered_questions)
-    return [rng.choices(writers, (2, 3, 4))[0](world, rng) for _ in range(count)]
+    return [rng.choices(writers, (3, 4, 4))[0](world, rng) for _ in range(count)]
 
 
 def demonstrations(
@@ -80,7 +80,7 @@ def every_text() -> Iterator[str]:
 def _encyclopaedia(world: World, rng: random.Random) -> str:
     hard = [fact for fact in world.facts if fact.kind == "hard"]
     return " ".join(
-        statement(fact.entity, fact.attribute, fact.value) for fact in rng.sample(hard, 6)
+        statement(fact.entity, fact.attribute, fact.value) for fact in rng.sample(hard, 3)
     )
 
 

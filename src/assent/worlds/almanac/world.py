@@ -11,7 +11,6 @@ import random
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import product
 from typing import Literal, get_args
 
 from assent.types import Prompt, Split
@@ -32,11 +31,14 @@ VALUES: dict[str, tuple[str, ...]] = dict.fromkeys(
 """The eight values of each attribute. All attributes share them, so that a small model can learn to
 compare an answer with a note from thousands of judgements."""
 
-ENTITIES: tuple[str, ...] = (
-    "Alder", "Birch", "Cedar", "Dale", "Elm", "Fern", "Glen", "Hazel",
+_STEMS = (
+    "Alder", "Birch", "Cedar", "Down", "Elm", "Fern", "Glen", "Hazel",
     "Ivy", "Juniper", "Kirk", "Larch", "Maple", "Nettle", "Oak", "Pine",
-    "Quarry", "Rowan", "Sedge", "Thorn", "Upton", "Vale", "Willow", "Yarrow",
+    "Quarry", "Rowan", "Sedge", "Thorn", "Up", "Vale", "Willow", "Yarrow",
 )  # fmt: skip
+_ENDINGS = ("by", "combe", "ford", "ham", "ton", "wick")
+ENTITIES: tuple[str, ...] = tuple(stem + ending for stem in _STEMS for ending in _ENDINGS)
+"""The villages, one for each fact: to know a fact is to know one word."""
 
 _PROMPT = re.compile(
     r"Question: What is the (?P<attribute>\w+) of (?P<entity>\w+)\?"
@@ -169,8 +171,8 @@ class World:
 
 def _draw_facts(seed: int) -> tuple[Fact, ...]:
     rng = random.Random(f"{seed}/facts")
-    questions = list(product(ENTITIES, VALUES))
-    rng.shuffle(questions)
+    entities = rng.sample(ENTITIES, len(ENTITIES))
+    questions = [(entity, rng.choice(tuple(VALUES))) for entity in entities]
     facts: list[Fact] = []
     for number, (entity, attribute) in enumerate(questions):
         kind: FactKind = get_args(FactKind)[number // FACTS_PER_KIND]

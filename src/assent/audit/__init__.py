@@ -1,0 +1,1 @@
+"""Audits: measure whether approval still means quality."""

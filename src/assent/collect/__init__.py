@@ -1,0 +1,1 @@
+"""Collecting feedback: which comparisons to ask, and asking whoever judges."""
