@@ -18,7 +18,9 @@ class LoopSettings(Settings):
     """How the rounds go."""
 
     rounds: PositiveInt = 2
+    """How often the loop is gone through: ask, reward model, PPO."""
     judgements_per_round: PositiveInt = 4000
+    """Comparisons asked in each round; the reward model learns from all so far."""
     points_per_round: PositiveInt = 13
     """Points of the trajectory in each round, its start and end among them, each a checkpoint."""
     promotion: PromotionSettings = PromotionSettings()

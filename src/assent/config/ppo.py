@@ -15,7 +15,7 @@ from assent.config.optimiser import OptimiserSettings, Precision
 
 
 class SamplingSettings(Settings):
-    """How responses are drawn: from the whole distribution, so that it is the one that is scored."""
+    """How responses are drawn: from the whole distribution, as it is the one that is scored."""
 
     temperature: PositiveFloat = 1.0
     """Divides the logits, in sampling and in every recomputed log-probability."""
@@ -36,9 +36,11 @@ class AdaptiveKl(Settings):
 
     kind: Literal["adaptive"] = "adaptive"
     initial_coef: PositiveFloat = 0.15
+    """Reward units lost per nat of KL in the first update."""
     target_nats: PositiveFloat = 6.0
     """Wanted KL per response, in nats."""
     horizon_episodes: PositiveInt = 10_000
+    """Episodes in which the coefficient can grow or shrink by a fifth; longer is slower."""
 
 
 class MissingEos(Settings):
@@ -64,16 +66,23 @@ class PpoSettings(Settings):
     micro_batch_size: PositiveInt | None = None
     """Rollouts a forward pass; a whole minibatch if left out. It changes memory, not results."""
     clip_range: PositiveFloat = 0.2
+    """A token's probability ratio gains nothing beyond 1 +- this."""
     value_clip_range: PositiveFloat = 0.2
+    """Furthest that a value may usefully move from what it was at sampling, in reward units."""
     value_coef: NonNegativeFloat = 0.1
+    """Weight of the value loss beside the policy loss."""
     discount: Fraction = 1.0
+    """Worth of reward one token later (gamma); 1 as responses are short and end."""
     gae_lambda: Fraction = 0.95
+    """1 trusts sampled rewards alone; lower trusts the value head more, for less variance."""
     reward_clip: PositiveFloat = 10.0
     """Normalised scores are clipped to this range: a safety net, counted in the metrics."""
     precision: Precision = "float32"
+    """Of the forward pass; log-probabilities, values and weights stay in float32."""
     sampling: SamplingSettings = SamplingSettings()
     missing_eos: MissingEos = MissingEos()
     kl: Annotated[FixedKl | AdaptiveKl, Field(discriminator="kind")] = FixedKl()
+    """What KL from the reference costs: a fixed coefficient, or one steered to a target."""
     optimiser: OptimiserSettings = Field(
         default=OptimiserSettings(lr=1e-3, eps=1e-5, betas=(0.9, 0.95))
     )

@@ -12,13 +12,17 @@ class ModelShape(Settings):
     """The shape of a Llama-type model made from nothing."""
 
     hidden_size: PositiveInt = 96
+    """Width of the residual stream; a multiple of `heads`."""
     intermediate_size: PositiveInt = 256
+    """Width of the feed-forward layers."""
     layers: PositiveInt = 2
+    """Transformer blocks."""
     heads: PositiveInt = 8
+    """Attention heads of each block."""
     max_positions: PositiveInt = 256
     """The longest text, in tokens."""
     initial_std: PositiveFloat = 0.1
-    """Standard deviation of the first weights; about 1 / sqrt(hidden_size), or a small model idles."""
+    """Standard deviation of the first weights; well below 1 / sqrt(hidden_size) a model idles."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -33,6 +37,7 @@ class PretrainSettings(Settings):
 
     shape: ModelShape = ModelShape()
     steps: PositiveInt = 2400
+    """Optimiser steps; documents are repeated as needed."""
     batch_size: PositiveInt = 16
     """Documents an optimiser step."""
     checkpoint_every: PositiveInt = 400

@@ -1,6 +1,6 @@
 """All settings of a project: what `assent.toml` holds, and the sizes they come in."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -12,7 +12,7 @@ from assent.config.pretraining import PretrainSettings
 from assent.config.reward import RewardSettings
 from assent.config.sft import SftSettings
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 
 class StoreSettings(Settings):
@@ -26,8 +26,9 @@ class ComputeSettings(Settings):
     """What the run computes on."""
 
     device: Device = "auto"
+    """Where models run: cpu, cuda or cuda:N; auto takes a GPU when there is one."""
     threads: PositiveInt | None = None
-    """CPU threads of torch; its own choice if left out. A run repeats bit for bit on equal threads."""
+    """CPU threads of torch; its own choice if left out. Equal threads repeat a run bit for bit."""
 
 
 class ProjectSettings(Settings):

@@ -9,7 +9,7 @@ from assent.config.optimiser import OptimiserSettings, Precision
 class RewardSettings(Settings):
     """How a reward model learns from judgements."""
 
-    epochs: PositiveInt = 1
+    epochs: PositiveInt = 2
     """Passes over the comparisons; more than one overfits quickly (InstructGPT, section 3.5)."""
     batch_size: PositiveInt = 64
     """Comparisons an optimiser step."""
@@ -24,8 +24,9 @@ class RewardSettings(Settings):
     normalise_samples: PositiveInt = 512
     """Samples of the reference on which scores get mean 0 and standard deviation 1."""
     precision: Precision = "float32"
+    """Of the forward pass; the loss and the weights stay in float32."""
     checkpoint_every: PositiveInt = 50
     """Steps between states that an interrupted run goes on from."""
     optimiser: OptimiserSettings = Field(
-        default=OptimiserSettings(lr=1e-3, warmup_steps=10, weight_decay=0.01)
+        default=OptimiserSettings(lr=2e-3, warmup_steps=10, weight_decay=0.01)
     )

@@ -14,10 +14,11 @@ class SftSettings(Settings):
     batch_size: PositiveInt = 64
     """Demonstrations an optimiser step."""
     micro_batch_size: PositiveInt | None = None
-    """Demonstrations a forward pass; the whole batch if left out. It changes memory, not results."""
+    """Demonstrations a forward pass; all at once if left out. It changes memory, not results."""
     max_tokens: PositiveInt = 256
     """Prompt and response; a demonstration whose response does not fit is dropped and counted."""
     precision: Precision = "float32"
+    """Of the forward pass; the loss and the weights stay in float32."""
     checkpoint_every: PositiveInt = 50
     """Steps between states that an interrupted run goes on from."""
     optimiser: OptimiserSettings = Field(default=OptimiserSettings(lr=1e-3, warmup_steps=10))

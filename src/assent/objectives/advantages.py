@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from assent.objectives.kl import k1
-from assent.objectives.masks import last_index, zero_outside
+from assent.objectives.masks import last_index, masked_mean, zero_outside
 
 
 class Advantages(NamedTuple):
@@ -124,3 +124,26 @@ def gae(
         columns.append(running)
     advantages = zero_outside(torch.stack(columns[::-1], dim=1), mask)
     return Advantages(advantages, advantages + values)
+
+
+def explained_variance(
+    values: Float[Tensor, "batch seq"],
+    returns: Float[Tensor, "batch seq"],
+    mask: Bool[Tensor, "batch seq"],
+) -> float:
+    r"""How much of the spread of the returns the value head foresaw.
+
+    .. math:: 1 - \mathrm{Var}[R - V] / \mathrm{Var}[R] \quad\text{over real tokens}
+
+    Args:
+        values: as they were when the responses were sampled, in reward units.
+        returns: what `gae` makes of them.
+        mask: True on response tokens.
+
+    Returns:
+        1 for perfect foresight, 0 for a constant, below 0 for worse than a constant.
+    """
+    error = returns - values
+    spread = masked_mean((returns - masked_mean(returns, mask)).square(), mask)
+    unexplained = masked_mean((error - masked_mean(error, mask)).square(), mask)
+    return float(1 - unexplained / spread.clamp(min=1e-12))

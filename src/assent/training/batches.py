@@ -1,4 +1,4 @@
-"""Which examples are in which optimiser step: shuffled anew each epoch, the same for the same seed."""
+"""Which examples are in which optimiser step: shuffled anew each epoch, the same by seed."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ def epoch_batches(
 ) -> list[list[int]]:
     """Batches of example numbers for all epochs; every example once an epoch.
 
-    Examples are shuffled, sorted by length within windows of 16 batches, and the batches of a window
-    shuffled again. The last batch of an epoch may be smaller.
+    Examples are shuffled, sorted by length within windows of 16 batches, and the batches of a
+    window shuffled again. The last batch of an epoch may be smaller.
 
     Args:
         lengths: of each example, in tokens.
@@ -31,3 +31,21 @@ def epoch_batches(
             shuffled = permutation(len(parts), *seed, "batches", epoch, start)
             batches += [parts[number] for number in shuffled]
     return batches
+
+
+def endless_batch(count: int, batch_size: int, number: int, *seed: object) -> list[int]:
+    """Batch `number` of equal ones: consecutive stretches of shuffled passes over the examples.
+
+    Args:
+        count: examples; may be fewer than a batch holds.
+        batch_size: examples a batch, always.
+        number: 0 is the first batch.
+        seed: parts of the seed.
+    """
+    batch: list[int] = []
+    for position in range(number * batch_size, (number + 1) * batch_size):
+        epoch, place = divmod(position, count)
+        if not batch or place == 0:
+            order = permutation(count, *seed, epoch)
+        batch.append(order[place])
+    return batch

@@ -50,13 +50,18 @@ def train_language(
     run: RunFolder,
     progress: Progress,
 ) -> PreTrainedModel:
-    """Run all steps of a plan from where the run folder stands; the model is changed in place."""
+    """Run all steps of a plan from where the run folder stands; the model is changed in place.
+
+    Dropout is off throughout.
+    """
     run.begin(settings)
     optimiser = build_optimiser([model], plan.optimiser)
     state = run.restore({"model": model}, optimiser)
     done, seen, tokens = int(state["step"]), int(state.get("seen", 0)), int(state.get("tokens", 0))
     total = len(plan.batches)
-    model.train()
+    # Without dropout: a gradient then depends on the batch alone, not on how it is split into
+    # micro-batches or on draws that an interrupted run could not repeat.
+    model.train(mode=False)
     with run.sink(done) as sink, progress.task(plan.stage, total, done) as bar:
         for step in range(done, total):
             began = time.perf_counter()
@@ -81,7 +86,6 @@ def train_language(
                 run.save_state(
                     step + 1, {"model": model}, optimiser, {"seen": seen, "tokens": tokens}
                 )
-    model.eval()
     with whole_folder(run.model) as aside:
         save_model(aside, model, tokenizer)
     run.finish()

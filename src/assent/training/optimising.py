@@ -23,6 +23,8 @@ _SCHEDULES: Final = {
 def build_optimiser(modules: Iterable[nn.Module], settings: OptimiserSettings) -> Optimizer:
     """The optimiser of the trainable parameters; gains and biases do not decay."""
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.grad = None  # a run interrupted halfway through a step leaves some of it behind
     if settings.style == "tf":
         return AdamTfStyle(parameters, lr=settings.lr, betas=settings.betas, eps=settings.eps)
     matrices = [p for p in parameters if p.dim() > 1]

@@ -1,13 +1,15 @@
 """PPO: optimise a policy against a reward, held near a frozen reference by a KL penalty.
 
 One update: sample a response to each prompt of a batch, score them, turn scores and KL penalty into
-advantages, and take a few epochs of clipped steps. `train_ppo` is the whole; `Ppo.step` is for people
-with a loop of their own. Dropout is off throughout, so that the policy that is scored is the policy
-that sampled; a self-check on the first minibatch proves it.
+advantages, and take a few epochs of clipped steps. `train_ppo` is the whole; `Ppo.step` is for
+people with a loop of their own. Dropout is off throughout, so that the policy that is scored is the
+policy that sampled; a self-check on the first minibatch proves it.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -15,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.config.ppo import AdaptiveKl, PpoSettings
-from assent.errors import DataError, SelfCheckFailed
+from assent.errors import DataError, RewardError
 from assent.models.checkpoints import save_model, whole_folder
 from assent.models.heads import ValueHead, hidden_size
 from assent.models.loading import require_fit
@@ -23,31 +25,24 @@ from assent.models.rewards import checked_rewards
 from assent.models.sampling import Rollouts, sample
 from assent.models.scoring import Scored, chunks, score
 from assent.models.tokens import Rows, decode_responses, encode, rows_of
-from assent.objectives.advantages import apply_missing_eos, gae, shaped_rewards
+from assent.objectives.advantages import (
+    apply_missing_eos,
+    explained_variance,
+    gae,
+    shaped_rewards,
+)
 from assent.objectives.kl import AdaptiveKlController, FixedKlController, KlController, k1
-from assent.objectives.masks import masked_mean, masked_whiten
+from assent.objectives.masks import masked_whiten
 from assent.objectives.policy_losses import ppo_policy_loss, value_loss
 from assent.objectives.seeds import generator, permutation
+from assent.training.batches import endless_batch
 from assent.training.optimising import build_optimiser, optimiser_step, require_finite
 from assent.training.run_folder import RunFolder
+from assent.training.self_check import SelfCheck, check_policy
 from assent.types import Progress, RewardFunction, SilentProgress
 
 OnPoint = Callable[[int, PreTrainedModel], str]
-"""Called with the updates done and the policy at each point; returns a note for the progress bar."""
-
-RATIO_TOLERANCE = 1e-4
-KL_TOLERANCE_NATS = 1e-6
-BFLOAT16_TOLERANCE = 0.05
-
-
-class SelfCheck(NamedTuple):
-    """How well the first minibatch reproduces the log-probabilities that its tokens were drawn at."""
-
-    ratio_deviation: float
-    """Largest |ratio - 1| over the tokens."""
-    approximate_kl: float
-    """Half the mean squared log-ratio, in nats a token."""
-    clip_fraction: float
+"""Called with the updates done and the policy at each point; returns a note for the bar."""
 
 
 class _Batch(NamedTuple):
@@ -90,8 +85,10 @@ class Ppo:
         if policy is reference:
             message = "policy and reference must be two models; copy the policy first"
             raise ValueError(message)
-        self.policy, self.tokenizer, self.settings = policy.eval(), tokenizer, settings
-        self.reference = reference.eval().requires_grad_(False)
+        self.policy, self.tokenizer, self.settings = policy, tokenizer, settings
+        self.reference = reference.requires_grad_(requires_grad=False)
+        for model in (policy, reference):
+            model.train(mode=False)
         self.value_head = ValueHead(hidden_size(policy)).to(policy.device)
         self.optimiser = build_optimiser([policy, self.value_head], settings.optimiser)
         self.seed, self.updates_done, self.episodes = seed, 0, 0
@@ -105,11 +102,17 @@ class Ppo:
         return {"policy": self.policy, "value_head": self.value_head}
 
     def rollout(self, prompts: Sequence[str]) -> Rollouts:
-        """One response to each prompt from the policy as it is now."""
+        """One response to each prompt from the policy as it is now.
+
+        Raises:
+            DataError: a prompt has no token.
+        """
         sampling = self.settings.sampling
+        tokens = encode(self.tokenizer, prompts)
+        _require_tokens("prompt", [len(ids) for ids in tokens])
         return sample(
             self.policy,
-            encode(self.tokenizer, prompts),
+            tokens,
             eos_id=int(self.tokenizer.eos_token_id),
             pad_id=int(self.tokenizer.pad_token_id),
             max_new_tokens=sampling.max_new_tokens,
@@ -142,40 +145,56 @@ class Ppo:
             finished: False for a response cut off before its end; all ended if left out.
 
         Raises:
-            DataError: the counts differ, a response is empty, or they do not split into minibatches.
-            RewardError: a reward is not a finite number.
+            DataError: the counts differ, a prompt or response has no token, or the responses do not
+                split into minibatches; no weight was changed.
+            RewardError: not one reward a response, or one that is not finite; the same.
+            NonFinite: a loss or gradient is NaN or infinite; no weight was changed by that step.
         """
-        if not len(prompts) == len(responses) or not responses:
-            message = f"{len(prompts)} prompts and {len(responses)} responses; give one to each"
-            raise DataError(message)
-        if len(responses) % self.settings.minibatches:
+        ends = [True] * len(responses) if finished is None else list(finished)
+        if not len(prompts) == len(responses) == len(ends) or not responses:
             message = (
-                f"{len(responses)} responses do not split into ppo.minibatches = "
-                f"{self.settings.minibatches} equal parts"
+                f"{len(prompts)} prompts, {len(responses)} responses and {len(ends)} marks of "
+                "having finished; give one of each"
             )
             raise DataError(message)
-        values = checked_rewards(lambda _p, _r: rewards, prompts, responses)
-        rows = rows_of(self.tokenizer, prompts, responses, finished).to(self.policy.device)
-        for number, empty in enumerate((~rows.response_mask.any(dim=1)).tolist()):
-            if empty:
-                message = f"response {number} has no token; leave it out or mark it finished"
-                raise DataError(message)
-        ends = torch.tensor([True] * len(responses) if finished is None else list(finished))
-        return self._update(rows, torch.tensor(values), ends, drawn_logprobs=None)
+        scores = self._checked_scores(rewards, len(responses))
+        _require_tokens("prompt", [len(ids) for ids in encode(self.tokenizer, prompts)])
+        rows = rows_of(self.tokenizer, prompts, responses, ends).to(self.policy.device)
+        _require_tokens("response", rows.response_mask.sum(dim=1).tolist())
+        return self._update(rows, scores, torch.tensor(ends), drawn_logprobs=None)
 
     def learn(self, rollouts: Rollouts, rewards: Sequence[float]) -> dict[str, float]:
         """One update from rollouts of `rollout` and their rewards; return its metrics.
 
         Raises:
+            DataError: the rollouts do not split into minibatches; no weight was changed.
+            RewardError: not one reward a rollout, or one that is not finite; the same.
             SelfCheckFailed: on the first call, the policy does not reproduce what it sampled at.
             NonFinite: a loss or gradient is NaN or infinite; no weight was changed by that step.
         """
         return self._update(
             rollouts.rows,
-            torch.tensor(rewards),
+            self._checked_scores(rewards, len(rollouts.rows.tokens)),
             rollouts.finished,
             drawn_logprobs=rollouts.logprobs,
         )
+
+    def _checked_scores(self, rewards: Sequence[float], count: int) -> Tensor:
+        if count % self.settings.minibatches:
+            message = (
+                f"{count} responses do not split into ppo.minibatches = "
+                f"{self.settings.minibatches} equal parts"
+            )
+            raise DataError(message)
+        scores = torch.tensor(rewards, dtype=torch.float32)
+        if scores.shape != (count,):
+            message = f"{len(rewards)} rewards for {count} responses; give one to each"
+            raise RewardError(message)
+        for number, score_given in enumerate(scores.tolist()):
+            if not math.isfinite(score_given):
+                message = f"reward {number} is {score_given}; a reward is a finite number"
+                raise RewardError(message)
+        return scores
 
     def _update(
         self, rows: Rows, scores: Tensor, finished: Tensor, drawn_logprobs: Tensor | None
@@ -226,7 +245,7 @@ class Ppo:
             "reward/clipped_share": float((clipped != scores.to(device)).float().mean()),
             "policy/length_tokens": float(mask.sum(1).float().mean()),
             "policy/missing_eos_share": float((~finished).float().mean()),
-            "value/explained_variance": _explained(old.values, advantages.returns, mask),
+            "value/explained_variance": explained_variance(old.values, advantages.returns, mask),
             "data/episodes": float(self.episodes),
         }
 
@@ -265,7 +284,10 @@ class Ppo:
             for part in chunks(count, size):
                 numbers = order[part]
                 if self.self_check is None and batch.drawn_logprobs is not None:
-                    self._check_first(batch, numbers)
+                    self.self_check = check_policy(
+                        self.policy, batch.rows.select(numbers),
+                        batch.drawn_logprobs[torch.as_tensor(numbers)], settings,
+                    )  # fmt: skip
                 figures = self._minibatch(batch, numbers)
                 figures |= optimiser_step(
                     self.optimiser,
@@ -283,6 +305,8 @@ class Ppo:
     def _minibatch(self, batch: _Batch, numbers: Sequence[int]) -> dict[str, float]:
         """Gradients of one minibatch, split into micro-batches, and its figures."""
         settings = self.settings
+        # What an earlier step left behind when it was refused halfway is no part of this one.
+        self.optimiser.zero_grad(set_to_none=True)
         tokens = batch.rows.response_mask[torch.as_tensor(numbers)].sum()
         sums: dict[str, float] = {}
         for part in chunks(len(numbers), settings.micro_batch_size):
@@ -326,55 +350,6 @@ class Ppo:
                 sums[name] = sums.get(name, 0.0) + float(figure.detach())
         return sums
 
-    @torch.no_grad()
-    def _check_first(self, batch: _Batch, numbers: Sequence[int]) -> None:
-        assert batch.drawn_logprobs is not None
-        rows = batch.rows.select(numbers)
-        new = score(
-            self.policy,
-            rows,
-            temperature=self.settings.sampling.temperature,
-            precision=self.settings.precision,
-        )
-        loss = ppo_policy_loss(
-            new.logprobs,
-            batch.drawn_logprobs[torch.as_tensor(numbers)],
-            torch.ones_like(new.logprobs),
-            rows.response_mask,
-            clip_range=self.settings.clip_range,
-        )
-        self.self_check = SelfCheck(
-            float(loss.ratio_max_deviation), float(loss.approximate_kl), float(loss.clip_fraction)
-        )
-        require_agreement(self.self_check, self.settings.precision)
-
-
-def require_agreement(check: SelfCheck, precision: str) -> None:
-    """Stop when the policy does not reproduce the probabilities it sampled at.
-
-    Raises:
-        SelfCheckFailed: gives the deviation and what usually causes one of its size.
-    """
-    exact = precision == "float32"
-    tolerance = RATIO_TOLERANCE if exact else BFLOAT16_TOLERANCE
-    agrees = check.ratio_deviation < tolerance and check.clip_fraction == 0
-    if agrees and (not exact or check.approximate_kl < KL_TOLERANCE_NATS):
-        return
-    cause = (
-        "the policy samples from another distribution than it is trained on: look at the sampling "
-        "temperature, top-k or top-p in a generation config, dropout that is on, padding or position "
-        "ids, or weights that changed between sampling and training"
-        if check.ratio_deviation > BFLOAT16_TOLERANCE
-        else "the deviation is that of low-precision arithmetic: set ppo.precision to what the model "
-        "really runs in, or load the model in float32"
-    )
-    message = (
-        f"PPO's self-check failed: on the first minibatch |ratio - 1| is {check.ratio_deviation:.2g} "
-        f"(below {tolerance:g} is right), approximate KL {check.approximate_kl:.2g} nats, clip fraction "
-        f"{check.clip_fraction:.2g}; most likely {cause}"
-    )
-    raise SelfCheckFailed(message)
-
 
 def train_ppo(
     policy: PreTrainedModel,
@@ -402,16 +377,16 @@ def train_ppo(
         run: where to write and where to go on from.
         seed: every draw derives from it.
         points: numbers of updates after which a checkpoint is kept and `on_point` called; 0 is the
-            start. The run can go on from each of them; without points, from every tenth of the way.
-        on_point: called once the checkpoint is written; called again for a point whose state was not
-            saved yet when the process died, with the same weights.
+            start. The run can go on from each of them, and from every tenth of the way.
+        on_point: called once the checkpoint is written; called again for a point whose state was
+            not saved yet when the process died, with the same weights.
         progress: shows updates, KL and reward.
 
     Returns:
         The policy.
 
     Raises:
-        DataError: there are no prompts.
+        DataError: there are no prompts, or one has no token.
         RewardError: the reward returned the wrong count or a value that is not finite.
         SelfCheckFailed: sampling and scoring disagree.
         NonFinite: a loss or a gradient is NaN or infinite.
@@ -427,7 +402,7 @@ def train_ppo(
     done, total = int(state["step"]), settings.updates
     ppo.updates_done, ppo.episodes = done, int(state.get("episodes", 0))
     if "kl_coef" in state:
-        ppo.controller = _with_coef(ppo.controller, float(state["kl_coef"]))
+        ppo.controller = replace(ppo.controller, coef=float(state["kl_coef"]))
     keep = sorted({*points}) if points else []
     saves = {*keep, *range(0, total, max(total // 10, 1))}
     note = ""
@@ -445,7 +420,10 @@ def train_ppo(
             point(0)
         for update in range(done, total):
             began = time.perf_counter()
-            asked = _next_prompts(prompts, settings.rollouts_per_update, update, seed)
+            numbers = endless_batch(
+                len(prompts), settings.rollouts_per_update, update, seed, "ppo", "prompts"
+            )
+            asked = [prompts[number] for number in numbers]
             rollouts = ppo.rollout(asked)
             scores = checked_rewards(reward, asked, ppo.texts(rollouts))
             is_first = ppo.self_check is None
@@ -470,15 +448,10 @@ def train_ppo(
     return policy
 
 
-def _next_prompts(prompts: Sequence[str], count: int, update: int, seed: int) -> list[str]:
-    """The prompts of one update: consecutive stretches of shuffled passes over all of them."""
-    numbers: list[int] = []
-    for position in range(update * count, (update + 1) * count):
-        epoch, place = divmod(position, len(prompts))
-        if not numbers or place == 0:
-            order = permutation(len(prompts), seed, "ppo", "prompts", epoch)
-        numbers.append(order[place])
-    return [prompts[number] for number in numbers]
+def _require_tokens(name: str, counts: Sequence[int]) -> None:
+    if 0 in counts:
+        message = f"{name} {counts.index(0)} has no token; leave it out"
+        raise DataError(message)
 
 
 def _controller(settings: PpoSettings) -> KlController:
@@ -488,23 +461,3 @@ def _controller(settings: PpoSettings) -> KlController:
             coef=kl.initial_coef, target_nats=kl.target_nats, horizon_episodes=kl.horizon_episodes
         )
     return FixedKlController(coef=kl.coef)
-
-
-def _with_coef(controller: KlController, coef: float) -> KlController:
-    if isinstance(controller, AdaptiveKlController):
-        return AdaptiveKlController(
-            coef=coef,
-            target_nats=controller.target_nats,
-            horizon_episodes=controller.horizon_episodes,
-        )
-    return FixedKlController(coef=coef)
-
-
-def _explained(values: Tensor, returns: Tensor, mask: Tensor) -> float:
-    """1 - Var[returns - values] / Var[returns] over real tokens."""
-    error = returns - values
-    spread = masked_mean((returns - masked_mean(returns, mask)).square(), mask)
-    unexplained = masked_mean((error - masked_mean(error, mask)).square(), mask)
-    return float(1 - unexplained / spread.clamp(min=1e-12))
-
-

@@ -1,4 +1,4 @@
-"""Pretraining: a small causal LM made from nothing on plain texts (the embedded world's base model)."""
+"""Pretraining: a small causal LM made from nothing on plain texts, the world's base model."""
 
 from collections.abc import Sequence
 

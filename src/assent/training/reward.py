@@ -90,7 +90,7 @@ def train_reward(
     optimiser = build_optimiser([model], settings.optimiser)
     state = run.restore({"model": model}, optimiser)
     done, seen = int(state["step"]), int(state.get("seen", 0))
-    model.eval()  # no dropout: the two sides of a pair must be read by the same model
+    model.train(mode=False)  # no dropout: the two sides of a pair must be read by the same model
     shown = progress or SilentProgress()
     with run.sink(done) as sink, shown.task("reward", total, done) as bar:
         for step in range(done, total):

@@ -2,7 +2,7 @@
 
     run/settings.toml     what the run was given; a run with other settings refuses to go on here
     run/metrics.jsonl     one line a step
-    run/state/step-…      weights, optimiser moments and counters as of that step (safetensors, JSON)
+    run/state/step-…      weights, optimiser moments and counters of that step (safetensors, JSON)
     run/model/            the finished Hugging Face folder; its presence means the run is done
 
 Random draws derive from the seed and the step, so no generator state is needed. Metrics beyond the
@@ -61,7 +61,9 @@ class RunFolder:
         if not file.exists():
             write_file(file, text)
         elif file.read_text(encoding="utf-8") != text:
-            message = f"{self.path} was begun with other settings; compare {file}, or remove the folder"
+            message = (
+                f"{self.path} was begun with other settings; compare {file}, or remove the folder"
+            )
             raise CannotResume(message)
 
     def sink(self, resumed_at: int, name: str = "metrics") -> JsonlSink:

@@ -29,8 +29,8 @@ def train_sft(
 ) -> PreTrainedModel:
     """Fine-tune on demonstrations and write `run.model`.
 
-    The loss is the mean over the response tokens of a batch, each response's one eos included, so that
-    stopping is learned. A batch split into micro-batches has the same gradient.
+    The loss is the mean over the response tokens of a batch, each response's one eos included, so
+    that stopping is learned. A batch split into micro-batches has the same gradient.
 
     Args:
         model: changed in place.
