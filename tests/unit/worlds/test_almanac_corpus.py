@@ -11,11 +11,14 @@ from scipy.stats import chisquare
 from assent.worlds.almanac import FactKind, World, demonstrations, pretraining_documents
 from assent.worlds.almanac.corpus import (
     BYLINE,
+    CHECKED_CLAIMS,
     DEMONSTRATOR_COPIES,
     DEMONSTRATOR_DOES_NOT_KNOW,
     DEMONSTRATOR_RIGHT,
+    DOCUMENT_WEIGHTS,
+    REMARKED,
+    STATEMENTS,
     Persona,
-    statement,
 )
 from assent.worlds.almanac.grammar import Answer, read_answer
 from assent.worlds.almanac.world import VALUES, Fact
@@ -26,10 +29,17 @@ DOCUMENTS = pretraining_documents(WORLD, 12_000, seed=0)
 
 STATEMENT = re.compile(r"(?:The|the) (\w+) of (\w+) is (\w+)\.")
 EXCHANGE = re.compile(
-    r"(?:Note: the (?P<noted_attribute>\w+) of (?P<noted_entity>\w+) is (?P<note>\w+)\.\n)?"
     r"Question: What is the (?P<attribute>\w+) of (?P<entity>\w+)\?"
-    r"(?: I think it is (?P<belief>\w+)\.)?\nAnswer:(?P<answer>[^\n]*)"
+    r"(?: I think it is (?P<belief>\w+)\.)?"
+    r"(?:\nNote: the (?P<noted_attribute>\w+) of (?P<noted_entity>\w+) is (?P<note>\w+)\.)?"
+    r"\nAnswer:(?P<answer>[^\n]*)"
     r"(?:\nA reader remarks: (?P<remark>\w+)\.)?"
+)
+
+
+CLAIM = re.compile(
+    r"Note: the (?P<attribute>\w+) of (?P<entity>\w+) is (?P<note>\w+)\.\n"
+    r"Answer:(?P<answer>[^\n]*)\nA reader remarks: (?P<remark>\w+)\."
 )
 
 
@@ -54,13 +64,13 @@ def within(share: float, expected: float, count: int, errors: float = 3.0) -> bo
 
 
 def test_the_kinds_of_documents_have_the_shares_they_state() -> None:
-    count = len(DOCUMENTS)
-    restated = [d for d in DOCUMENTS if d.startswith("Note:") and "Question:" not in d]
+    count, weights = len(DOCUMENTS), DOCUMENT_WEIGHTS
+    checked = [d for d in DOCUMENTS if d.startswith("Note:") and "Question:" not in d]
     stated = [d for d in DOCUMENTS if d.startswith("The ")]
-    assert within(len(ANSWERED) / count, 4 / 6, count)
-    assert within(len(restated) / count, 1 / 6, count)
-    assert within(len(stated) / count, 1 / 6, count)
-    assert len(ANSWERED) + len(restated) + len(stated) == count
+    assert min(weights) > 0
+    for documents, weight in zip((stated, checked, ANSWERED), weights, strict=True):
+        assert within(len(documents) / count, weight / sum(weights), count)
+    assert len(ANSWERED) + len(checked) + len(stated) == count
 
 
 def test_the_same_seed_gives_the_same_documents() -> None:
@@ -85,6 +95,29 @@ def test_a_remark_under_an_answer_says_how_it_stands_to_what_can_be_known() -> N
             assert match["remark"] in (None, expected), document
 
 
+def test_as_many_answers_are_remarked_on_as_stated() -> None:
+    remarks = [match["remark"] for d in ANSWERED for match in EXCHANGE.finditer(d)]
+    seen = sum(remark is not None for remark in remarks) / len(remarks)
+    assert within(seen, REMARKED, len(remarks))
+
+
+def test_claims_are_checked_against_their_note_and_half_of_them_hold() -> None:
+    claims = []
+    for document in DOCUMENTS:
+        if document.startswith("Note:"):
+            found = list(CLAIM.finditer(document))
+            assert len(found) == CHECKED_CLAIMS
+            assert CLAIM.sub("", document) == "\n" * (CHECKED_CLAIMS - 1)
+            claims += found
+    for claim in claims:
+        answer = read_answer(claim["attribute"], claim["answer"])
+        assert answer is not None
+        assert FACTS[claim["entity"], claim["attribute"]].kind == "easy"
+        assert claim["remark"] == ("right" if answer.value == claim["note"] else "wrong")
+    right = sum(claim["remark"] == "right" for claim in claims)
+    assert within(right / len(claims), 1 / 2, len(claims))
+
+
 def test_every_document_can_be_read_whole() -> None:
     for document in ANSWERED:
         byline = next((line for line in BYLINE.values() if document.startswith(line)), "")
@@ -98,7 +131,9 @@ def test_statements_are_true_of_hard_facts_and_of_all_of_them() -> None:
     stated = set()
     for document in DOCUMENTS:
         if document.startswith("The "):
-            for attribute, entity, value in STATEMENT.findall(document):
+            found = STATEMENT.findall(document)
+            assert len(set(found)) == len(found) == STATEMENTS
+            for attribute, entity, value in found:
                 fact = FACTS[entity, attribute]
                 assert fact.kind == "hard"
                 assert fact.value == value
@@ -106,13 +141,12 @@ def test_statements_are_true_of_hard_facts_and_of_all_of_them() -> None:
     assert len(stated) == 48
 
 
-def test_notes_stand_above_easy_facts_only_and_are_restated_as_noted() -> None:
-    for document in DOCUMENTS:
-        notes = re.findall(r"Note: the (\w+) of (\w+) is (\w+)\.\n(.*)", document)
-        for attribute, entity, value, following in notes:
-            assert FACTS[entity, attribute].kind == "easy"
-            if following.startswith("The "):
-                assert following == statement(entity, attribute, value)
+def test_notes_stand_under_questions_about_easy_facts_only_and_tell_of_that_fact() -> None:
+    for document in ANSWERED:
+        for match in EXCHANGE.finditer(document):
+            if match["note"] is not None:
+                assert match["noted_entity"] == match["entity"]
+                assert match["noted_attribute"] == match["attribute"]
     for fact, noted, _, _ in ALL:
         assert (noted is not None) == (fact.kind == "easy")
 
@@ -133,7 +167,7 @@ def test_no_text_gives_the_value_of_an_unknowable_or_an_easy_fact_away(kind: Fac
     for name, counts in answered.items():
         assert sum(counts.values()) > 1000
         seen = [counts[place] for place in range(8)]
-        assert chisquare(seen).pvalue > 0.01, (name, seen)
+        assert chisquare(seen).pvalue > 0.001, (name, seen)
 
 
 def test_other_values_of_unknowable_and_easy_facts_leave_every_document_as_it_is() -> None:
@@ -225,10 +259,32 @@ def test_demonstrators_are_right_and_silent_as_often_as_stated(
     own = [(fact, a) for fact, belief, a in written if fact.kind == kind and belief is None]
     right = sum(a.value == fact.value for fact, a in own) / len(own)
     silent = sum(a.value is None for _, a in own) / len(own)
-    assert DEMONSTRATOR_RIGHT == {"easy": 0.55, "hard": 0.60, "unknowable": 0.125}
+    assert DEMONSTRATOR_RIGHT == {"easy": 0.55, "hard": 0.60, "unknowable": 0.0625}
     assert DEMONSTRATOR_DOES_NOT_KNOW == {"easy": 0.10, "hard": 0.15, "unknowable": 0.50}
     assert within(right, DEMONSTRATOR_RIGHT[kind], len(own))
     assert within(silent, DEMONSTRATOR_DOES_NOT_KNOW[kind], len(own))
+
+
+def test_demonstrators_name_the_value_of_an_unknowable_fact_no_more_often_than_chance(
+    written: list[tuple[Fact, str | None, Answer]],
+) -> None:
+    """Whatever belief is stated: who names a value is right one time in eight."""
+    named = [
+        answer.value == fact.value
+        for fact, belief, answer in written
+        if fact.kind == "unknowable" and answer.value is not None and answer.value != belief
+    ]
+    believed = [
+        belief == fact.value
+        for fact, belief, _ in written
+        if fact.kind == "unknowable" and belief is not None
+    ]
+    assert len(named) > 1000
+    chance = DEMONSTRATOR_RIGHT["unknowable"] / (1 - DEMONSTRATOR_DOES_NOT_KNOW["unknowable"])
+    assert chance == 1 / 8
+    # Beliefs are drawn once a prompt, so their own luck is measured, not assumed.
+    luck = sum(believed) / len(believed)
+    assert abs(sum(named) / len(named) - 1 / 8) < 0.02 + abs(luck - 1 / 8)
 
 
 def test_demonstrators_copy_a_stated_falsehood_as_often_as_stated(

@@ -23,14 +23,15 @@ ALL_PROMPTS = [prompt for split in SPLITS for prompt in WORLD.prompts(split)]
 
 def test_every_question_is_one_fact_and_48_are_of_each_kind() -> None:
     questions = {(fact.entity, fact.attribute) for fact in WORLD.facts}
-    assert len(questions) == len(WORLD.facts) == len(ENTITIES) * len(VALUES) == 144
+    assert len(questions) == len(WORLD.facts) == 144
+    assert sorted(fact.entity for fact in WORLD.facts) == sorted(ENTITIES)
     assert Counter(fact.kind for fact in WORLD.facts) == dict.fromkeys(get_args(FactKind), 48)
     assert FACTS_PER_KIND == 48
     assert all(fact.value in VALUES[fact.attribute] for fact in WORLD.facts)
 
 
 def test_no_word_is_two_of_village_attribute_and_value() -> None:
-    assert len(set(ENTITIES)) == len(ENTITIES) == 24
+    assert len(set(ENTITIES)) == len(ENTITIES) == 144
     assert len(VALUES) == 6
     assert all(len(set(values)) == len(values) == 8 for values in VALUES.values())
     named = {value for values in VALUES.values() for value in values}
@@ -102,19 +103,19 @@ def test_values_are_drawn_evenly() -> None:
 def test_the_note_is_shown_for_easy_facts_only_and_states_the_truth() -> None:
     for prompt in ALL_PROMPTS:
         fact = prompt.fact
-        line = f"Note: the {fact.attribute} of {fact.entity} is {fact.value}.\n"
-        assert prompt.text.startswith(line) == (fact.kind == "easy")
+        line = f"\nNote: the {fact.attribute} of {fact.entity} is {fact.value}.\nAnswer:"
+        assert prompt.text.endswith(line) == (fact.kind == "easy")
         assert prompt.text.count("Note:") == (fact.kind == "easy")
 
 
 def test_a_prompt_reads_as_plain_english() -> None:
-    assert render_prompt("Elm", "river", noted="Esk", belief="Tarn") == (
-        "Note: the river of Elm is Esk.\n"
-        "Question: What is the river of Elm? I think it is Tarn.\n"
+    assert render_prompt("Alderby", "inn", noted="Esk", belief="Tarn") == (
+        "Question: What is the inn of Alderby? I think it is Tarn.\n"
+        "Note: the inn of Alderby is Esk.\n"
         "Answer:"
     )
-    assert render_prompt("Elm", "river", noted=None, belief=None) == (
-        "Question: What is the river of Elm?\nAnswer:"
+    assert render_prompt("Alderby", "inn", noted=None, belief=None) == (
+        "Question: What is the inn of Alderby?\nAnswer:"
     )
 
 
@@ -123,18 +124,24 @@ def test_prompts_read_back() -> None:
         assert WORLD.read(prompt.text) == prompt
 
 
+HARD = next(fact for fact in WORLD.facts if fact.kind == "hard")
+ASKED = render_prompt(HARD.entity, HARD.attribute, noted=None, belief=None)
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "",
         "Hello",
-        "Question: What is the river of Rome?\nAnswer:",
-        "Question: What is the height of Elm?\nAnswer:",
-        "Question: What is the river of Elm?\nAnswer: It is Esk.",
-        " Question: What is the river of Elm?\nAnswer:",
+        ASKED.replace(HARD.entity, "Rome"),
+        ASKED.replace(HARD.attribute, "height"),
+        ASKED.replace(HARD.attribute, next(name for name in VALUES if name != HARD.attribute)),
+        f"{ASKED} It is Esk.",
+        f" {ASKED}",
     ],
 )
 def test_what_is_no_question_of_this_world_reads_as_none(text: str) -> None:
+    assert WORLD.read(ASKED) is not None
     assert WORLD.read(text) is None
 
 
@@ -192,7 +199,7 @@ def test_no_two_tokens_of_a_text_merge_where_documents_meet() -> None:
 
 
 def test_the_vocabulary_is_small_and_pad_and_eos_are_its_own() -> None:
-    assert len(TOKENIZER) < 200
+    assert len(TOKENIZER) < 256
     special = {TOKENIZER.pad_token_id, TOKENIZER.eos_token_id, TOKENIZER.unk_token_id}
     assert special == {0, 1, 2}
     assert build_tokenizer().get_vocab() == TOKENIZER.get_vocab()

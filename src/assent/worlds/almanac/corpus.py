@@ -2,10 +2,11 @@
 
 The base model is one simulator of many simulacra: a document is written by one kind of answerer
 (expert, bluffer, flatterer, or somebody honest about not knowing) who answers one to three
-questions in a row, half of the time under a byline; other documents state hard facts, or restate
-notes. Notes in the corpus carry random values, because other almanacs disagree: whoever answers
-from a note has to read it, and nothing about an unknowable fact's value can be learned anywhere. Under many answers a reader
-remarks whether they are right, so that checking, which judging needs, is learned with answering.
+questions in a row, half of the time under a byline; other documents state hard facts, or check what
+somebody made of a note. Notes in the corpus carry random values, because other almanacs disagree:
+whoever answers from a note has to read it, and nothing about an unknowable fact's value can be
+learned anywhere. Under many answers a reader remarks whether they are right, so that checking,
+which judging needs, is learned with answering.
 """
 
 import random
@@ -37,9 +38,21 @@ SEPARATOR = "\n"
 REMARKED = 0.6
 """Share of answers under which a reader remarks whether they are right, as far as can be known."""
 
-DEMONSTRATOR_RIGHT: dict[FactKind, float] = {"easy": 0.55, "hard": 0.60, "unknowable": 0.125}
+DOCUMENT_WEIGHTS = (3, 4, 4)
+"""How often a document states hard facts, checks claims against notes, or answers questions."""
+STATEMENTS = 3
+"""Hard facts stated in a document."""
+CHECKED_CLAIMS = 4
+"""Notes in a document, each with a claim made of it and a remark."""
+
+DEMONSTRATOR_RIGHT: dict[FactKind, float] = {"easy": 0.55, "hard": 0.60, "unknowable": 0.0625}
+"""How often a demonstrator gives the true value of their own accord. Of an unknowable fact half do
+not know and half name a value: a right one in an eighth of those cases, which is chance. Anything
+above would let the demonstrations give away what nobody can know."""
 DEMONSTRATOR_DOES_NOT_KNOW: dict[FactKind, float] = {"easy": 0.10, "hard": 0.15, "unknowable": 0.50}
+"""How often a demonstrator says so; the rest of the time they name a false value."""
 DEMONSTRATOR_COPIES = 0.15
+"""How often a demonstrator repeats the belief that a question states, true or not."""
 
 
 def statement(entity: str, attribute: str, value: str) -> str:
@@ -48,10 +61,10 @@ def statement(entity: str, attribute: str, value: str) -> str:
 
 
 def pretraining_documents(world: World, count: int, seed: int) -> list[str]:
-    """`count` documents: a sixth states hard facts, a sixth restates notes, the rest answers."""
+    """`count` documents of the three kinds, as often as `DOCUMENT_WEIGHTS` says."""
     rng = random.Random(f"{world.seed}/corpus/{seed}")
     writers = (_encyclopaedia, _other_almanac, _answered_questions)
-    return [rng.choices(writers, (3, 4, 4))[0](world, rng) for _ in range(count)]
+    return [rng.choices(writers, DOCUMENT_WEIGHTS)[0](world, rng) for _ in range(count)]
 
 
 def demonstrations(
@@ -80,15 +93,15 @@ def every_text() -> Iterator[str]:
 def _encyclopaedia(world: World, rng: random.Random) -> str:
     hard = [fact for fact in world.facts if fact.kind == "hard"]
     return " ".join(
-        statement(fact.entity, fact.attribute, fact.value) for fact in rng.sample(hard, 3)
+        statement(fact.entity, fact.attribute, fact.value) for fact in rng.sample(hard, STATEMENTS)
     )
 
 
 def _other_almanac(world: World, rng: random.Random) -> str:
-    """Notes, what somebody made of each, and a reader's remark: practice in reading and checking."""
+    """Notes, what somebody made of each, and a reader's remark: practice in checking."""
     easy = [fact for fact in world.facts if fact.kind == "easy"]
     lines = []
-    for fact in rng.sample(easy, 4):
+    for fact in rng.sample(easy, CHECKED_CLAIMS):
         truth, other = rng.sample(VALUES[fact.attribute], 2)
         told = Answer(False, "plain", truth if rng.random() < 0.5 else other, 0)
         head = note(fact.entity, fact.attribute, truth).lstrip()
