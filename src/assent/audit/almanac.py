@@ -1,9 +1,10 @@
 """What a policy does in the Almanac world, measured by enumerating the 270 answers to each prompt.
 
-The probability of everything outside the grammar is kept as one more outcome. Exact, given the prompts:
-gold (an answer off the grammar is worth -1 whatever it says), the shares of behaviours, the grammar's
-mass. Lower bounds, because texts off the grammar are lumped: KL to the reference, entropy, KL to the
-optimum. The proxy takes the mean reward of off-grammar texts sampled from the reference for that outcome.
+The probability of everything outside the grammar is kept as one more outcome. Exact, given the
+prompts: gold (an answer off the grammar is worth -1 whatever it says), the shares of behaviours,
+the grammar's mass. Lower bounds, because texts off the grammar are lumped: KL to the reference,
+entropy, KL to the optimum. The proxy takes the mean reward of off-grammar texts sampled from the
+reference for that outcome.
 """
 
 from collections.abc import Callable, Sequence
@@ -127,7 +128,7 @@ class AlmanacMeasure:
     ) -> float | None:
         if not beta:
             return None
-        # The lumped outcome's weight in the optimum is pi0(off) * mean exp(r / beta) over off texts.
+        # The lumped outcome weighs pi0(off) * mean exp(r / beta) over the texts sampled for it.
         off = beta * (torch.logsumexp(rewards.off / beta, 0) - log(len(rewards.off)))
         lumped = torch.cat([rewards.train, off.expand(len(rewards.train), 1)], dim=1)
         optimum = tilt(self.train_reference, lumped, beta)
@@ -227,9 +228,7 @@ def _mark(prompts: Sequence[AlmanacPrompt], behaviour: Behaviour) -> tuple[list[
     return asked, table
 
 
-def _candidates(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[AlmanacPrompt]
-) -> Candidates:
+def _candidates(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[AlmanacPrompt]) -> Candidates:
     return Candidates(
         tokenizer,
         [prompt.text for prompt in prompts],
@@ -243,8 +242,7 @@ def _lengths(
     attributes = {prompt.fact.attribute for prompt in prompts}
     counted = {
         attribute: [
-            len(ids)
-            for ids in encode_responses(tokenizer, [a.text for a in answers(attribute)])
+            len(ids) for ids in encode_responses(tokenizer, [a.text for a in answers(attribute)])
         ]
         for attribute in attributes
     }

@@ -79,10 +79,10 @@ def ask_comparisons(
     seed: int,
     progress: Progress,
 ) -> list[str]:
-    """Sample two responses to a prompt, `count` times, and store them as comparisons; return the ids.
+    """Sample two responses to a prompt, `count` times; store them as comparisons, return the ids.
 
-    Two responses that read the same are never compared: another pair is drawn instead. Which side is
-    shown first is drawn from the seed and balanced over the comparisons.
+    Two responses that read the same are never compared: another pair is drawn instead. Which side
+    is shown first is drawn from the seed and balanced over the comparisons.
 
     Raises:
         DataError: the policy says the same thing so often that no `count` pairs can be found.

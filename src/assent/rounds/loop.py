@@ -1,10 +1,11 @@
-"""The loop: base, SFT, then rounds of asking, reward model and PPO, then a promotion; any step resumes."""
+"""The loop: base, SFT, rounds of asking, reward model and PPO, a promotion; any step resumes."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assent.audit.almanac import AlmanacMeasure
 from assent.collect.asking import ask_comparisons
 from assent.collect.judging import judge_all
 from assent.models.checkpoints import write_file
@@ -73,7 +74,7 @@ def run_loop(root: Path, *, rounds: int | None, progress: Progress) -> dict[str,
         candidates = [version for kept in checkpoints for version in kept]
         with workspace.timed("promotion"):
             choices = _promote(workspace, candidates, reference)
-        return write_summary(workspace, reference, results, choices)
+        return write_summary(workspace, results, choices)
 
 
 def loop_status(root: Path) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def _round(
     number: int,
     policy: ModelVersion,
     reference: ModelVersion,
-    measure: object,
+    measure: AlmanacMeasure,
 ) -> _Trained:
     name = f"round-{number}"
     with workspace.timed(f"{name}-judgements"):
@@ -115,8 +116,8 @@ def _round(
     made = workspace.version_of(f"{name}-ppo")
     recorder = None
     if made is None:
-        rewards = round_rewards(workspace, measure, reward, reference)  # type: ignore[arg-type]
-        recorder = PointRecorder(workspace, run, measure, rewards)  # type: ignore[arg-type]
+        rewards = round_rewards(workspace, measure, reward, reference)
+        recorder = PointRecorder(workspace, run, measure, rewards)
     trained = stages.ppo(
         workspace,
         f"{name}-ppo",
@@ -136,9 +137,7 @@ def _judgements(workspace: Workspace, number: int, policy: ModelVersion) -> Snap
     for snapshot in store.snapshots():
         if snapshot.name == name:
             return snapshot
-    sampler = store.add_sampler(
-        policy.id, settings.ppo.sampling.model_dump(mode="json"), "assent"
-    )
+    sampler = store.add_sampler(policy.id, settings.ppo.sampling.model_dump(mode="json"), "assent")
     ask_comparisons(
         store,
         workspace.model(policy),
@@ -206,7 +205,8 @@ def _promote(
     """The choice with look-up and the one without, under the same rule and budget."""
     store, settings = workspace.project.store, workspace.settings
     count = min(settings.loop.promotion.candidates, len(checkpoints))
-    # The first checkpoint is the reference itself; candidates are spread over the rest, last included.
+    # The first checkpoint is the reference itself; candidates are spread over the rest and end with
+    # the last.
     last = len(checkpoints) - 1
     numbers = sorted({round(last * (n + 1) / count) for n in range(count)})
     candidates = [checkpoints[number] for number in numbers]

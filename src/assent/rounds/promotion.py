@@ -1,11 +1,12 @@
 """Promote a checkpoint by a rule that needs no truth: a small budget of held-out comparisons.
 
-Candidates answer validation prompts against the reference, a judge says who did better, and sequential
-halving spends the budget: all candidates share the first part, the better half the next, until one is
-left. The judge may look facts up, which is what a user can pay for on a few hundred comparisons and not
-on all; the same rule with a judge who may not is run beside it, to show what the look-ups bought.
+Candidates answer validation prompts against the reference, a judge says who did better, and
+sequential halving spends the budget: all candidates share the first part, the better half the next,
+until one is left. The judge may look facts up, which is what a user can pay for on a few hundred
+comparisons and not on all; the same rule with a judge who may not is run beside it, to show what
+the look-ups bought.
 
-Source: Karnin, Koren and Somekh 2013, "Almost optimal exploration in multi-armed bandits" (halving).
+Source: Karnin, Koren and Somekh 2013, "Almost optimal exploration in multi-armed bandits".
 """
 
 from collections.abc import Sequence
@@ -50,9 +51,7 @@ def promote(
     for halving in range(halvings):
         games = max(budget // (halvings * len(alive)), 1)
         for version in alive:
-            won, count = _play(
-                workspace, version, reference, annotator, purpose, games, halving
-            )
+            won, count = _play(workspace, version, reference, annotator, purpose, games, halving)
             wins[version.id] += won
             played[version.id] += games
             asked += count
@@ -62,9 +61,7 @@ def promote(
         alive = [version for version in alive if version in keep]
     best = max(alive, key=lambda version: wins[version.id] / played[version.id])
     interval = wilson(wins[best.id], played[best.id])
-    return Choice(
-        best, wins[best.id] / played[best.id], (interval.low, interval.high), asked
-    )
+    return Choice(best, wins[best.id] / played[best.id], (interval.low, interval.high), asked)
 
 
 def _play(
@@ -110,9 +107,7 @@ def _play(
         if comparison.id in mine
     ]
     annotator_id, judge = annotator
-    judge_all(
-        store, comparisons, {annotator_id: judge}, seed=seed, progress=workspace.progress
-    )
+    judge_all(store, comparisons, {annotator_id: judge}, seed=seed, progress=workspace.progress)
     snapshot = store.take_snapshot(
         f"{purpose}/{version.name}/{halving}", purposes=(f"{purpose}/{version.name}",)
     )

@@ -32,17 +32,19 @@ INTERVALS = {
     "reward-model accuracy and baselines": "95 % bootstrap over prompts, 2,000 resamples",
     "win rates": "95 % Wilson",
     "behaviours": (
-        "none: expectations by enumeration, exact for the prompts measured; prompts vary as gold does"
+        "none: expectations by enumeration, exact for the prompts measured; prompts vary as gold "
+        "does"
     ),
 }
 LIMITS = [
-    "Exact for the measured prompts: gold, the behaviours and the grammar's share, since all 270 answers "
-    "are enumerated and any other text is worth -1.",
-    "Lower bounds: KL to the reference, entropy and KL to the optimum lump all texts outside the grammar "
-    "into one outcome.",
-    "Approximate: the proxy takes for that outcome the mean reward of the reference's own off-grammar "
-    "samples, and the optimum their exponential mean.",
-    "The optimum is the one for that round's reward model and that KL coefficient, on training prompts.",
+    "Exact for the measured prompts: gold, the behaviours and the grammar's share, since all 270 "
+    "answers are enumerated and any other text is worth -1.",
+    "Lower bounds: KL to the reference, entropy and KL to the optimum lump all texts outside the "
+    "grammar into one outcome.",
+    "Approximate: the proxy takes for that outcome the mean reward of the reference's own "
+    "off-grammar samples, and the optimum their exponential mean.",
+    "The optimum is the one for that round's reward model and that KL coefficient, on training "
+    "prompts.",
 ]
 
 
@@ -60,7 +62,6 @@ class RoundResult:
 
 def write_summary(
     workspace: Workspace,
-    reference: ModelVersion,
     rounds: list[RoundResult],
     choices: Mapping[str, Choice],
 ) -> dict[str, Any]:
@@ -177,7 +178,7 @@ def _choice(choice: Choice, places: list[_Place], *, lookups: bool) -> dict[str,
 
 
 def _examples(workspace: Workspace, points: list[Point]) -> list[dict[str, Any]]:
-    """A few prompts of each kind with the most probable answer at the start, the peak and the end."""
+    """A few prompts of each kind with the likeliest answer at the start, the peak and the end."""
     test, _ = measured_prompts(workspace)
     peak = max(points, key=lambda point: point.figures["gold_mean"])
     shown: list[dict[str, Any]] = []

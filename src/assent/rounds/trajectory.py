@@ -47,12 +47,15 @@ def build_measure(workspace: Workspace, reference: ModelVersion) -> AlmanacMeasu
 
 
 def measured_prompts(workspace: Workspace) -> tuple[list[AlmanacPrompt], list[AlmanacPrompt]]:
-    """Every second held-out prompt and every twelfth training prompt: each kind and stance evenly."""
+    """The same part of the test and training prompts each time; each kind and stance evenly."""
     test = workspace.world.prompts("test")
     train = workspace.world.prompts("train")
     # Strides that share no factor with the prompts a fact has, so that every stance comes up.
     return (
-        [test[(number * 2) % len(test) + (number * 2) // len(test)] for number in range(TEST_PROMPTS)],
+        [
+            test[(number * 2) % len(test) + (number * 2) // len(test)]
+            for number in range(TEST_PROMPTS)
+        ],
         [train[(number * 13) % len(train)] for number in range(TRAIN_PROMPTS)],
     )
 
@@ -72,7 +75,7 @@ def round_rewards(
 
 
 def point_steps(updates: int, points: int) -> list[int]:
-    """Numbers of updates to measure after: closer together at first, where the policy moves most."""
+    """Numbers of updates to measure after: closer at first, where the policy moves most."""
     spaced = {round(updates * (number / (points - 1)) ** 1.5) for number in range(points)}
     missing = [step for step in range(updates + 1) if step not in spaced]
     return sorted(spaced | set(missing[: max(points - len(spaced), 0)]))
@@ -105,7 +108,7 @@ def read_points(run: RunFolder) -> list[Point]:
 
 
 def gold_fall(points: list[Point], prompts: list[AlmanacPrompt], last_round: int) -> dict[str, Any]:
-    """How far gold falls from its peak to the end, peak and fall on different halves of the facts."""
+    """How far gold falls from peak to end; peak and fall on different halves of the facts."""
     groups = [prompt.fact.group for prompt in prompts]
     order = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     half = np.array([order[group] % 2 == 0 for group in groups])

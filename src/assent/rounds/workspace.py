@@ -77,10 +77,10 @@ class Workspace:
         parents: Mapping[str, ModelVersion] | None = None,
         snapshot_id: str | None = None,
     ) -> ModelVersion:
-        """Run a stage unless it is done, keep its model as an artifact, and record where it came from.
+        """Run a stage unless it is done, keep its model as an artifact, record where it came from.
 
-        A process killed anywhere in here goes on when called again: training resumes from its state,
-        a finished folder that was not recorded yet is taken up, a recorded run is returned.
+        A process killed anywhere in here goes on when called again: training resumes from its
+        state, a finished folder that was not recorded yet is taken up, a recorded run is returned.
         """
         store = self.project.store
         run = store.start_run(
@@ -184,7 +184,8 @@ def require_annotator(name: str) -> None:
         ConfigError: lists the known ones.
     """
     if name not in ANNOTATORS:
-        message = f"world.annotator: no annotator is called {name!r}; choose from {', '.join(ANNOTATORS)}"
+        known = ", ".join(ANNOTATORS)
+        message = f"world.annotator: no annotator is called {name!r}; choose from {known}"
         raise ConfigError(message)
 
 
