@@ -9,6 +9,7 @@ Random draws derive from the seed and the step, so no generator state is needed.
 state that a run goes on from are dropped and computed again.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ from assent.config.sinks import JsonlSink
 from assent.config.write import dump_toml
 from assent.errors import CannotResume
 from assent.models.checkpoints import whole_folder, write_file
+
+WEIGHTS, OPTIMISER, STATE = "weights.safetensors", "optimiser.safetensors", "state.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +89,11 @@ class RunFolder:
         """
         folder = self.path / "state" / f"step-{step:06d}"
         with whole_folder(folder) as aside:
-            save_file(_weights(modules), aside / "weights.safetensors")
-            save_file(_moments(modules, optimiser), aside / "optimiser.safetensors")
-            write_file(aside / "state.json", json.dumps({"step": step, **(values or {})}) + "\n")
+            save_file(_weights(modules), aside / WEIGHTS)
+            save_file(_moments(modules, optimiser), aside / OPTIMISER)
+            hashes = {name: _sha256(aside / name) for name in (WEIGHTS, OPTIMISER)}
+            state = {"step": step, **(values or {}), "sha256": hashes}
+            write_file(aside / STATE, json.dumps(state) + "\n")
         for other in folder.parent.glob("step-*"):
             if other != folder:
                 shutil.rmtree(other, ignore_errors=True)
@@ -103,20 +108,41 @@ class RunFolder:
         if not states:
             return {"step": 0}
         newest = states[-1]
+        file = newest / STATE
         try:
-            weights = load_file(newest / "weights.safetensors")
-            moments = load_file(newest / "optimiser.safetensors")
-            values: dict[str, Any] = json.loads((newest / "state.json").read_text("utf-8"))
-            _put_weights(modules, weights)
-            _put_moments(modules, optimiser, moments)
-        except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
-            message = f"{newest} cannot be read back ({error}); remove it to start the stage again"
+            values: dict[str, Any] = json.loads(file.read_text("utf-8"))
+            hashes = values["sha256"]
+            int(values["step"])
+            for name in (WEIGHTS, OPTIMISER):
+                file = newest / name
+                _require_hash(file, hashes[name])
+            file = newest / WEIGHTS
+            _put_weights(modules, load_file(file))
+            file = newest / OPTIMISER
+            _put_moments(modules, optimiser, load_file(file))
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            message = (
+                f"{file} cannot be read back ({reason}); remove {newest.parent} to start the stage "
+                "again"
+            )
             raise CannotResume(message) from error
         return values
 
     def finish(self) -> None:
         """Drop the resumable state: the run is done."""
         shutil.rmtree(self.path / "state", ignore_errors=True)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _require_hash(file: Path, expected: str) -> None:
+    if _sha256(file) != expected:
+        message = "its content is not what was saved"
+        raise ValueError(message)
 
 
 def _parameters(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
