@@ -10,9 +10,9 @@ from assent.errors import ProjectError
 from assent.rounds.loop import run_loop
 from assent.rounds.workspace import require_annotator
 from assent.store import Project
+from assent.store.artifacts import FOLDER as ARTIFACTS_FOLDER
+from assent.store.project import DATABASE_FILE, IDENTITY_FILE, RUNS_FOLDER, SETTINGS_FILE
 from assent.types import Progress
-
-SETTINGS_FILE = "assent.toml"
 
 
 def run_demo(
@@ -72,7 +72,20 @@ def _begin(out: Path, settings: ProjectSettings) -> None:
             f"with it: assent loop run {out}"
         )
         raise ProjectError(message)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not _is_free(out):
         message = f"{out} is not empty; give a new or empty folder to --out"
         raise ProjectError(message)
     Project.create(out, text).close()
+
+
+def _is_free(out: Path) -> bool:
+    """Empty, or what a process left that was killed while it made a project here."""
+    return out.is_dir() and all(_left_by_a_kill(path) for path in out.iterdir())
+
+
+def _left_by_a_kill(path: Path) -> bool:
+    if path.is_dir():
+        inside = [inner.name for inner in path.iterdir()]
+        begun = all(IDENTITY_FILE in name for name in inside)
+        return begun and path.name in (ARTIFACTS_FOLDER, RUNS_FOLDER)
+    return path.name.startswith((DATABASE_FILE, f".{SETTINGS_FILE}."))

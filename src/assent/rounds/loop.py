@@ -8,6 +8,7 @@ from typing import Any
 from assent.audit.almanac import AlmanacMeasure
 from assent.collect.asking import ask_comparisons
 from assent.collect.judging import judge_all
+from assent.errors import StoreDamaged
 from assent.models.checkpoints import write_file
 from assent.objectives.seeds import derive_seed
 from assent.rounds import stages
@@ -20,7 +21,7 @@ from assent.rounds.trajectory import (
     read_points,
     round_rewards,
 )
-from assent.rounds.workspace import Workspace, open_workspace
+from assent.rounds.workspace import RUNS, Workspace, open_workspace, project_settings
 from assent.store import ModelVersion, NewModelVersion, Project, Snapshot
 from assent.types import Judge, Progress
 from assent.worlds.almanac import ANNOTATORS, SimulatedAnnotator
@@ -80,24 +81,28 @@ def run_loop(root: Path, *, rounds: int | None, progress: Progress) -> dict[str,
 def loop_status(root: Path) -> dict[str, Any]:
     """Which runs are done, how many judgements there are, and what comes next; changes nothing."""
     with Project.open(root) as project:
-        runs = {run.id: run.status for run in project.store.runs()}
         counts = project.store.counts()
-        unfinished = [name for name, status in runs.items() if status != "done"]
-        promoted = (project.root / "runs" / CHOICES_FILE).exists()
-        following = (
-            f"goes on with {unfinished[0]}: assent loop run {root}"
-            if unfinished
-            else f"complete: assent report {root}"
-            if promoted
-            else f"assent loop run {root}"
-        )
         return {
-            "runs": runs,
-            "comparisons": counts.get("comparisons", 0),
-            "events": counts.get("events", 0),
-            "models": counts.get("model_versions", 0),
-            "next": following,
+            "runs": {run.id: run.status for run in project.store.runs()},
+            "comparisons": counts["comparisons"],
+            "events": counts["events"],
+            "models": counts["model_versions"],
+            "next": _next_command(project, root),
         }
+
+
+def _next_command(project: Project, root: Path) -> str:
+    runs = project.store.runs()
+    for run in runs:
+        if run.status != "done":
+            alone = run.id.startswith(f"{run.stage}-")
+            command = f"train {run.stage} {root} --resume" if alone else f"loop run {root}"
+            return f"goes on with {run.id}: assent {command}"
+    done = sum(run.stage == "ppo" and run.id.startswith("round-") for run in runs)
+    wanted = project_settings(project).loop.rounds
+    if done < wanted or not (project.root / RUNS / CHOICES_FILE).exists():
+        return f"assent loop run {root}"
+    return f"complete: assent report {root}"
 
 
 def _round(
@@ -172,16 +177,18 @@ def _keep_checkpoints(
     workspace: Workspace, trained: ModelVersion, parent: ModelVersion
 ) -> list[ModelVersion]:
     """The checkpoints of a PPO run as model versions, in order of steps."""
-    store, artifacts = workspace.project.store, workspace.project.artifacts
+    store = workspace.project.store
     folder = workspace.folder(trained.name)
     kept = {v.name: v for v in store.model_versions() if v.run_id == trained.run_id}
     result = []
     for point in read_points(folder):
         name = f"{trained.name}-step-{point.step:06d}"
         if name not in kept:
-            artifact = artifacts.adopt_folder(
-                folder.checkpoints / f"step-{point.step:06d}", "checkpoint", name
-            )
+            checkpoint = folder.checkpoints / f"step-{point.step:06d}"
+            artifact = workspace.kept(checkpoint, "checkpoint", name)
+            if artifact is None:
+                message = f"{checkpoint} is missing, and the run that wrote it is done"
+                raise StoreDamaged(message)
             kept[name] = store.add_model_version(
                 NewModelVersion(
                     stage="checkpoint",
@@ -220,7 +227,7 @@ def _promote(
         purpose = f"promotion-{kind}-of-{len(checkpoints)}"
         found[kind] = promote(workspace, candidates, reference, (annotator, judge), purpose)
     write_file(
-        workspace.project.root / "runs" / CHOICES_FILE,
+        workspace.project.root / RUNS / CHOICES_FILE,
         json.dumps({kind: choice.version.id for kind, choice in found.items()}) + "\n",
     )
     return found

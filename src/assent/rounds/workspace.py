@@ -19,7 +19,7 @@ from assent.config.project import ProjectSettings
 from assent.errors import ConfigError, StoreError
 from assent.models.checkpoints import write_file
 from assent.models.loading import choose_device, load_causal_lm, load_tokenizer
-from assent.store import ModelVersion, NewModelVersion, NewRun, Project
+from assent.store import Artifact, ModelVersion, NewModelVersion, NewRun, Project
 from assent.training.run_folder import RunFolder
 from assent.types import Progress
 from assent.worlds.almanac import ANNOTATORS, World
@@ -99,14 +99,10 @@ class Workspace:
         made = self.version_of(name)
         if made is None:
             folder = self.folder(name)
-            artifact = None
-            if not folder.is_done:
-                try:
-                    artifact = self.project.artifacts.adopt_folder(folder.model, stage, name)
-                except StoreError:
-                    with self.timed(name):
-                        train(folder)
+            artifact = self.kept(folder.model, stage, name)
             if artifact is None:
+                with self.timed(name):
+                    train(folder)
                 artifact = self.project.artifacts.adopt_folder(folder.model, stage, name)
             made = store.add_model_version(
                 NewModelVersion(
@@ -124,6 +120,19 @@ class Workspace:
         if run.status != "done":
             store.finish_run(name)
         return made
+
+    def kept(self, folder: Path, kind: str, name: str) -> Artifact | None:
+        """A finished folder as the artifact it is now or has been since before a kill, if any."""
+        artifacts = self.project.artifacts
+        if folder.is_dir():
+            return artifacts.adopt_folder(folder, kind, name)
+        recorded = artifacts.find(kind, name)
+        if recorded:
+            return recorded[-1]
+        try:
+            return artifacts.adopt_folder(folder, kind, name)
+        except StoreError:
+            return None
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -161,10 +170,7 @@ def open_workspace(
         ConfigError: every problem of its settings.
     """
     with Project.open(root) as project, project.writing():
-        base = tomllib.loads(project.settings_text())
-        settings = load_settings(
-            ProjectSettings, files, overrides, base, base_name=str(root / "assent.toml")
-        )
+        settings = project_settings(project, files=files, overrides=overrides)
         require_annotator(settings.world.annotator)
         if settings.compute.threads:
             torch.set_num_threads(settings.compute.threads)
@@ -175,6 +181,19 @@ def open_workspace(
             choose_device(settings.compute.device),
             progress,
         )
+
+
+def project_settings(
+    project: Project, *, files: tuple[Path, ...] = (), overrides: tuple[str, ...] = ()
+) -> ProjectSettings:
+    """What the project's `assent.toml` says, with files and overrides over it.
+
+    Raises:
+        ConfigError: every problem, with its path.
+    """
+    base = tomllib.loads(project.settings_text())
+    name = str(project.root / "assent.toml")
+    return load_settings(ProjectSettings, files, overrides, base, base_name=name)
 
 
 def require_annotator(name: str) -> None:
