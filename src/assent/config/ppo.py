@@ -27,7 +27,7 @@ class FixedKl(Settings):
     """A constant KL penalty (Stiennon et al. 2020)."""
 
     kind: Literal["fixed"] = "fixed"
-    coef: NonNegativeFloat = 0.15
+    coef: NonNegativeFloat = 0.07
     """Reward units lost per nat of KL from the reference."""
 
 
@@ -59,9 +59,9 @@ class PpoSettings(Settings):
     """Batches of rollouts, each sampled from the newest policy."""
     rollouts_per_update: PositiveInt = 256
     """Responses sampled for each update."""
-    epochs: PositiveInt = 4
+    epochs: PositiveInt = 2
     """Passes over each batch of rollouts."""
-    minibatches: PositiveInt = 4
+    minibatches: PositiveInt = 2
     """Optimiser steps an epoch."""
     micro_batch_size: PositiveInt | None = None
     """Rollouts a forward pass; a whole minibatch if left out. It changes memory, not results."""
@@ -69,11 +69,11 @@ class PpoSettings(Settings):
     """A token's probability ratio gains nothing beyond 1 +- this."""
     value_clip_range: PositiveFloat = 0.2
     """Furthest that a value may usefully move from what it was at sampling, in reward units."""
-    value_coef: NonNegativeFloat = 0.1
+    value_coef: NonNegativeFloat = 0.5
     """Weight of the value loss beside the policy loss."""
     discount: Fraction = 1.0
     """Worth of reward one token later (gamma); 1 as responses are short and end."""
-    gae_lambda: Fraction = 0.95
+    gae_lambda: Fraction = 1.0
     """1 trusts sampled rewards alone; lower trusts the value head more, for less variance."""
     reward_clip: PositiveFloat = 10.0
     """Normalised scores are clipped to this range: a safety net, counted in the metrics."""
