@@ -6,7 +6,7 @@
 - unbiased: judges without bias, 16,000 judgements. Gold should not fall.
 - scarce: the same judges, 300 judgements. Gold may fall from error alone: more data cures that.
 
-A seed draws the world, the weights and every sample; the arms of a seed share base model and SFT policy.
+A seed draws the world, the weights and every sample; its arms share base model and SFT policy.
 """
 
 import argparse
@@ -104,7 +104,8 @@ def main() -> None:
                 f"{points[0]['kl_to_optimum_nats']:.2f} -> {points[-1]['kl_to_optimum_nats']:.3f}"
             )
             sys.stdout.write(
-                f"seed {seed} {arm}: fall {summary['fall']['gold_fall']:.3f} {summary['fall']['ci']}"
+                f"seed {seed} {arm}: fall {summary['fall']['gold_fall']:.3f} "
+                f"{summary['fall']['ci']}"
                 f"\n  KL to the optimum {optimum}\n  gold {gold}\n  KL {kl}\n"
             )
             sys.stdout.flush()

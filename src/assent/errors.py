@@ -1,7 +1,7 @@
 """Every error this package raises on purpose.
 
     AssentError
-      ConfigError               the settings are wrong; the message lists every problem with its path
+      ConfigError               the settings are wrong; lists every problem with its path
       ProjectError              the project folder cannot be used as it is
         NotAProject             the folder holds no assent.toml
         NewerSchema             the folder was written by a newer version of Assent
@@ -16,16 +16,16 @@
         NotAModel               the folder is not a Hugging Face model folder
         TokenizerUnfit          the tokenizer lacks pad or eos, or they are the same token
       DataError                 the training data cannot be used (names the row)
-      RewardError               a reward function returned the wrong count or a value that is not finite
+      RewardError               a reward function returned the wrong count, or a value not finite
       TrainingError             training cannot go on
         NonFinite               a loss or a gradient is NaN or infinite
-        SelfCheckFailed         PPO's first minibatch does not reproduce the sampler's log-probabilities
+        SelfCheckFailed         PPO's first minibatch does not reproduce what was sampled
         CannotResume            the saved state does not fit the run
         DiskFull                the disk is full; what was complete before is untouched
 
-Anything else that escapes is a bug. The CLI turns `AssentError` into one line and exit status 2, the
-API into `application/problem+json` with the `status` below. To add one: subclass the category, name
-it for what happened, keep it picklable (one message argument), and add it to the tree above.
+Anything else that escapes is a bug. The CLI turns `AssentError` into one line and exit status 2,
+the API into `application/problem+json` with the `status` below. To add one: subclass the category,
+name it for what happened, keep it picklable (one message argument), and add it to the tree above.
 """
 
 

@@ -73,6 +73,7 @@ class AlmanacMeasure:
         self.reference = self._logprobs(self.candidates, reference)
         self.train_reference = self._logprobs(self.train_candidates, reference)
         self.clusters = [prompt.fact.group for prompt in self.test]
+        self.kinds = [prompt.fact.kind for prompt in self.test]
         self._marks = {name: _mark(self.test, rule) for name, rule in _BEHAVIOURS.items()}
         self._lengths = torch.tensor(_lengths(tokenizer, self.test), dtype=torch.float64)
 
@@ -142,7 +143,9 @@ class AlmanacMeasure:
         return torch.cat([found, rest], dim=1)
 
     def _interval(self, values: NDArray[np.float64]) -> list[float]:
-        interval = bootstrap_mean(values, self.clusters, resamples=RESAMPLES, seed=0)
+        interval = bootstrap_mean(
+            values, self.clusters, strata=self.kinds, resamples=RESAMPLES, seed=0
+        )
         return [interval.low, interval.high]
 
 

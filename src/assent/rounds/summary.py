@@ -28,7 +28,7 @@ SCHEMA_VERSION = 1
 EXAMPLES_A_KIND = 2
 
 INTERVALS = {
-    "gold and proxy": "95 % bootstrap over the facts asked about, 2,000 resamples",
+    "gold and proxy": "95 % bootstrap over the facts asked about within each kind, 2,000 resamples",
     "reward-model accuracy and baselines": "95 % bootstrap over prompts, 2,000 resamples",
     "win rates": "95 % Wilson",
     "behaviours": (

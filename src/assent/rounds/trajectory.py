@@ -110,12 +110,12 @@ def read_points(run: RunFolder) -> list[Point]:
 def gold_fall(points: list[Point], prompts: list[AlmanacPrompt], last_round: int) -> dict[str, Any]:
     """How far gold falls from peak to end; peak and fall on different halves of the facts."""
     groups = [prompt.fact.group for prompt in prompts]
-    order = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-    half = np.array([order[group] % 2 == 0 for group in groups])
+    half = np.array([place % 2 == 0 for place in _places_within_kind(prompts)])
     found = peak_and_fall(
         np.array([point.gold for point in points]),
         half=half,
         clusters=groups,
+        strata=[prompt.fact.kind for prompt in prompts],
         resamples=2000,
         seed=0,
     )
@@ -127,9 +127,19 @@ def gold_fall(points: list[Point], prompts: list[AlmanacPrompt], last_round: int
         "round": last_round,
         "method": (
             "peak located on half of the facts, fall to the last point measured on the other half, "
-            "both ways round and averaged; 95 % bootstrap over facts"
+            "both ways round and averaged; 95 % bootstrap over facts within each kind"
         ),
     }
+
+
+def _places_within_kind(prompts: list[AlmanacPrompt]) -> list[int]:
+    """For each prompt, the how-manieth fact of its kind it asks about, so that halves are alike."""
+    seen: dict[str, dict[str, int]] = {}
+    places = []
+    for prompt in prompts:
+        facts = seen.setdefault(prompt.fact.kind, {})
+        places.append(facts.setdefault(prompt.fact.group, len(facts)))
+    return places
 
 
 def _read(file: Path) -> Point:

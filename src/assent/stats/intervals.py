@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+_FEWEST_CLUSTERS = 2
 _CHUNK_CELLS = 4_000_000
 """Resampling weights held at a time: 32 MB, whatever the number of items."""
 
@@ -28,6 +29,8 @@ class ClusterTotals(NamedTuple):
     """(rows, clusters): for each row of values, the sum over each cluster's items."""
     counts: NDArray[np.float64]
     """(clusters,): the number of items."""
+    strata: NDArray[np.int64]
+    """(clusters,): the stratum of each cluster; all 0 where there is one."""
 
 
 def wilson(successes: float, count: int, level: float = 0.95) -> Interval:
@@ -80,6 +83,7 @@ def bootstrap_mean(
     values: ArrayLike,
     clusters: ArrayLike | None = None,
     *,
+    strata: ArrayLike | None = None,
     resamples: int = 10_000,
     seed: int = 0,
     level: float = 0.95,
@@ -89,6 +93,9 @@ def bootstrap_mean(
     Args:
         values: one an item, in any units.
         clusters: one label an item; every item is its own cluster if left out.
+        strata: one label an item, where the design fixes how many clusters of each kind there are;
+            clusters are then resampled within their stratum, and the spread between strata is no
+            part of the interval.
         resamples: bootstrap samples, usually 10,000.
         seed: of the resampling.
         level: coverage, in (0, 1).
@@ -99,28 +106,35 @@ def bootstrap_mean(
     Source: Efron & Tibshirani 1993, chapter 13; clusters: Davison & Hinkley 1997, section 3.8.
     """
     _check_level(level)
-    totals = cluster_totals(finite_vector(values, "values")[None, :], clusters)
+    totals = cluster_totals(finite_vector(values, "values")[None, :], clusters, strata)
     means = resampled_means(totals, resamples=resamples, rng=np.random.default_rng(seed))
     return percentile_interval(means[:, 0], level)
 
 
-def cluster_totals(values: NDArray[np.float64], clusters: ArrayLike | None = None) -> ClusterTotals:
+def cluster_totals(
+    values: NDArray[np.float64],
+    clusters: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
+) -> ClusterTotals:
     """Sum each row of `values` (rows, items) within clusters.
 
     Raises:
-        ValueError: there is not one label an item.
+        ValueError: there is not one label an item, or a cluster lies in two strata.
     """
     items = values.shape[1]
-    if clusters is None:
-        return ClusterTotals(values, np.ones(items))
-    labels: NDArray[Any] = np.asarray(clusters)
-    if labels.shape != (items,):
-        message = f"{items} items need {items} cluster labels, not shape {labels.shape}"
-        raise ValueError(message)
-    found, index = np.unique(labels, return_inverse=True)
+    labels = _labels(np.arange(items) if clusters is None else clusters, items, "cluster")
+    found, first, index = np.unique(labels, return_index=True, return_inverse=True)
     sums = np.zeros((values.shape[0], len(found)))
     np.add.at(sums.T, index, values.T)
-    return ClusterTotals(sums, np.bincount(index, minlength=len(found)).astype(np.float64))
+    counts = np.bincount(index, minlength=len(found)).astype(np.float64)
+    if strata is None:
+        return ClusterTotals(sums, counts, np.zeros(len(found), dtype=np.int64))
+    kinds = np.unique(_labels(strata, items, "stratum"), return_inverse=True)[1]
+    torn = np.flatnonzero(kinds != kinds[first][index])
+    if len(torn):
+        message = f"cluster {str(labels[torn[0]])!r} lies in two strata"
+        raise ValueError(message)
+    return ClusterTotals(sums, counts, kinds[first])
 
 
 def resampled_means(
@@ -129,19 +143,31 @@ def resampled_means(
     """Mean of each row in each bootstrap sample of clusters: (resamples, rows).
 
     Raises:
-        ValueError: there are fewer than two clusters, so resampling would always give the same.
+        ValueError: a stratum has fewer than two clusters, so resampling would always give the same.
     """
     count = len(totals.counts)
-    if count < 2:
-        message = f"a bootstrap needs at least 2 clusters, not {count}"
+    members = [np.flatnonzero(totals.strata == one) for one in np.unique(totals.strata)]
+    fewest = min((len(one) for one in members), default=0)
+    if fewest < _FEWEST_CLUSTERS:
+        message = f"a bootstrap needs at least 2 clusters, not {fewest}"
         raise ValueError(message)
     means = np.empty((resamples, totals.sums.shape[0]))
     rows = max(1, _CHUNK_CELLS // count)
     for start in range(0, resamples, rows):
         size = min(rows, resamples - start)
-        drawn = rng.multinomial(count, np.full(count, 1 / count), size=size).astype(np.float64)
+        drawn = np.empty((size, count))
+        for one in members:
+            drawn[:, one] = rng.multinomial(len(one), np.full(len(one), 1 / len(one)), size=size)
         means[start : start + size] = (drawn @ totals.sums.T) / (drawn @ totals.counts)[:, None]
     return means
+
+
+def _labels(labels: ArrayLike, items: int, name: str) -> NDArray[Any]:
+    found: NDArray[Any] = np.asarray(labels)
+    if found.shape != (items,):
+        message = f"{items} items need {items} {name} labels, not shape {found.shape}"
+        raise ValueError(message)
+    return found
 
 
 def percentile_interval(draws: NDArray[np.float64], level: float) -> Interval:

@@ -76,6 +76,7 @@ def peak_and_fall(
     *,
     half: ArrayLike,
     clusters: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
     resamples: int = 10_000,
     seed: int = 0,
     level: float = 0.95,
@@ -96,6 +97,7 @@ def peak_and_fall(
         curve: (points, prompts), one value a prompt at each point of training, in time order.
         half: True for the prompts of one half, False for the other.
         clusters: one label a prompt, all of a cluster in one half; each its own if left out.
+        strata: one label a prompt; see `bootstrap_mean`. Each half needs two clusters of each.
         resamples: bootstrap samples.
         seed: of the resampling.
         level: coverage, in (0, 1).
@@ -115,7 +117,13 @@ def peak_and_fall(
         message = f"cluster {shared[0]!r} has prompts in both halves"
         raise ValueError(message)
 
-    halves = [cluster_totals(values[:, keep], labels[keep]) for keep in (first, ~first)]
+    kinds = np.zeros(len(first), dtype=np.int64) if strata is None else np.asarray(strata)
+    if kinds.shape != first.shape:
+        message = f"{len(first)} prompts need {len(first)} stratum labels, not {kinds.shape}"
+        raise ValueError(message)
+    halves = [
+        cluster_totals(values[:, keep], labels[keep], kinds[keep]) for keep in (first, ~first)
+    ]
     one, other = (_means(totals)[None, :] for totals in halves)
     rng = np.random.default_rng(seed)
     draws = [resampled_means(totals, resamples=resamples, rng=rng) for totals in halves]

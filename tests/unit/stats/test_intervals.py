@@ -92,3 +92,29 @@ def test_what_cannot_be_resampled_is_refused_by_name() -> None:
         mean_interval([1.0])
     with pytest.raises(ValueError, match="level must lie between"):
         wilson(1, 2, level=95)
+
+
+def test_strata_take_the_spread_between_kinds_out_of_the_interval() -> None:
+    values = [0.0, 0.1, -0.1, 0.05, 5.0, 5.1, 4.9, 5.05]
+    kinds = ["a"] * 4 + ["b"] * 4
+    plain = bootstrap_mean(values, seed=1)
+    stratified = bootstrap_mean(values, strata=kinds, seed=1)
+    assert stratified.low < np.mean(values) < stratified.high
+    # Within a kind the standard deviation is below .08, so that of the mean of 8 is below .03.
+    assert stratified.high - stratified.low < 0.12
+    assert plain.high - plain.low > 2
+
+
+def test_one_stratum_is_no_stratum() -> None:
+    values = [0.3, 0.1, 0.7, 0.4, 0.9]
+    assert bootstrap_mean(values, strata=[1] * 5, seed=3) == bootstrap_mean(values, seed=3)
+
+
+def test_a_cluster_in_two_strata_is_named() -> None:
+    with pytest.raises(ValueError, match="'x' lies in two strata"):
+        bootstrap_mean([1.0, 2.0, 3.0], ["x", "x", "y"], strata=["a", "b", "b"])
+
+
+def test_a_stratum_of_one_cluster_cannot_be_resampled() -> None:
+    with pytest.raises(ValueError, match="at least 2 clusters"):
+        bootstrap_mean([1.0, 2.0, 3.0], strata=["a", "a", "b"])
