@@ -187,7 +187,10 @@ def open_database(root: Path, database_url: str | None = None) -> Database:
     """
     path = root / SETTINGS_FILE
     if not path.is_file():
-        message = f"{root} is not a project: it holds no {SETTINGS_FILE}; `assent init` makes one"
+        message = (
+            f"{root} is not a project: it holds no {SETTINGS_FILE}; "
+            "`assent demo --out DIR` makes one"
+        )
         raise NotAProject(message)
     settings = _parse(path.read_text(encoding="utf-8"), str(path))
     database = Database(_resolve_url(root, settings, database_url))

@@ -84,7 +84,7 @@ def require_finite(loss: Tensor, *, stage: str, step: int, examples: Sequence[in
         return
     shown = ", ".join(str(number) for number in examples[:8])
     message = (
-        f"{stage}, step {step + 1}: the loss is {float(loss)}; examples {shown} "
+        f"{stage}, step {step + 1}: the loss is {float(loss.detach())}; examples {shown} "
         "of the training data were in the batch; the last saved state is intact"
     )
     raise NonFinite(message)

@@ -6,7 +6,6 @@ people with a loop of their own. Dropout is off throughout, so that the policy t
 policy that sampled; a self-check on the first minibatch proves it.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.config.ppo import AdaptiveKl, PpoSettings
-from assent.errors import DataError, RewardError
+from assent.errors import DataError
 from assent.models.checkpoints import save_model, whole_folder
 from assent.models.heads import ValueHead, hidden_size
 from assent.models.loading import require_fit
@@ -36,6 +35,7 @@ from assent.objectives.masks import masked_whiten
 from assent.objectives.policy_losses import ppo_policy_loss, value_loss
 from assent.objectives.seeds import generator, permutation
 from assent.training.batches import endless_batch
+from assent.training.handed_in import checked_scores, require_tokens
 from assent.training.optimising import build_optimiser, optimiser_step, require_finite
 from assent.training.run_folder import RunFolder
 from assent.training.self_check import SelfCheck, check_policy
@@ -109,7 +109,7 @@ class Ppo:
         """
         sampling = self.settings.sampling
         tokens = encode(self.tokenizer, prompts)
-        _require_tokens("prompt", [len(ids) for ids in tokens])
+        require_tokens("prompt", [len(ids) for ids in tokens])
         return sample(
             self.policy,
             tokens,
@@ -157,10 +157,10 @@ class Ppo:
                 "having finished; give one of each"
             )
             raise DataError(message)
-        scores = self._checked_scores(rewards, len(responses))
-        _require_tokens("prompt", [len(ids) for ids in encode(self.tokenizer, prompts)])
+        scores = checked_scores(rewards, len(responses), self.settings.minibatches)
+        require_tokens("prompt", [len(ids) for ids in encode(self.tokenizer, prompts)])
         rows = rows_of(self.tokenizer, prompts, responses, ends).to(self.policy.device)
-        _require_tokens("response", rows.response_mask.sum(dim=1).tolist())
+        require_tokens("response", rows.response_mask.sum(dim=1).tolist())
         return self._update(rows, scores, torch.tensor(ends), drawn_logprobs=None)
 
     def learn(self, rollouts: Rollouts, rewards: Sequence[float]) -> dict[str, float]:
@@ -174,27 +174,10 @@ class Ppo:
         """
         return self._update(
             rollouts.rows,
-            self._checked_scores(rewards, len(rollouts.rows.tokens)),
+            checked_scores(rewards, len(rollouts.rows.tokens), self.settings.minibatches),
             rollouts.finished,
             drawn_logprobs=rollouts.logprobs,
         )
-
-    def _checked_scores(self, rewards: Sequence[float], count: int) -> Tensor:
-        if count % self.settings.minibatches:
-            message = (
-                f"{count} responses do not split into ppo.minibatches = "
-                f"{self.settings.minibatches} equal parts"
-            )
-            raise DataError(message)
-        scores = torch.tensor(rewards, dtype=torch.float32)
-        if scores.shape != (count,):
-            message = f"{len(rewards)} rewards for {count} responses; give one to each"
-            raise RewardError(message)
-        for number, score_given in enumerate(scores.tolist()):
-            if not math.isfinite(score_given):
-                message = f"reward {number} is {score_given}; a reward is a finite number"
-                raise RewardError(message)
-        return scores
 
     def _update(
         self, rows: Rows, scores: Tensor, finished: Tensor, drawn_logprobs: Tensor | None
@@ -396,8 +379,9 @@ def train_ppo(
     if not prompts:
         message = "PPO needs at least one prompt"
         raise DataError(message)
-    run.begin(settings)
     ppo = Ppo(policy, reference, tokenizer, settings, seed=seed)
+    require_tokens("prompt", [len(ids) for ids in encode(tokenizer, prompts)])
+    run.begin(settings)
     state = run.restore(ppo.modules, ppo.optimiser)
     done, total = int(state["step"]), settings.updates
     ppo.updates_done, ppo.episodes = done, int(state.get("episodes", 0))
@@ -446,12 +430,6 @@ def train_ppo(
         save_model(aside, policy, tokenizer)
     run.finish()
     return policy
-
-
-def _require_tokens(name: str, counts: Sequence[int]) -> None:
-    if 0 in counts:
-        message = f"{name} {counts.index(0)} has no token; leave it out"
-        raise DataError(message)
 
 
 def _controller(settings: PpoSettings) -> KlController:
