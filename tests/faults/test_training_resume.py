@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.faults.training_runs import (
@@ -23,11 +24,13 @@ from tests.faults.training_runs import (
 )
 from tests.training_fixtures import interrupt_at
 
-from assent.config.ppo import PpoSettings
-from assent.config.reward import RewardSettings
-from assent.config.sft import SftSettings
 from assent.errors import CannotResume
 from assent.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from assent.config.ppo import PpoSettings
+    from assent.config.reward import RewardSettings
+    from assent.config.sft import SftSettings
 
 ROOT = Path(__file__).parents[2]
 STATE_5, STATE_10 = "run/state/step-000005", "run/state/step-000010"

@@ -141,7 +141,7 @@ def _full_disk(stage: str, folder: Path) -> None:
             before.update(saved())
         after(done)
 
-    with pytest.raises(DiskFull, match="the disk is full: .*step-000010") as raised:
+    with pytest.raises(DiskFull, match=r"the disk is full: .*step-000010") as raised:
         run_stage(stage, folder, Watched(remember))
     assert "\n" not in str(raised.value)
     assert before, "a state had been saved"
