@@ -113,14 +113,18 @@ def test_the_batch_of_one_row_more_padded_has_the_same_gradient(tmp_path: Path) 
 
 
 def test_a_copying_task_is_learned(tmp_path: Path) -> None:
-    words = [one + other for one in LETTERS for other in LETTERS]
-    shown = [Demonstration(prompt=word, response=word) for word in words]
-    given = settings(epochs=200, batch_size=16, optimiser=optimiser(lr=5e-3, warmup_steps=10))
+    """Each letter of the prompt comes back as the one four places on in the alphabet."""
+    words = [one + other for one in LETTERS[:4] for other in LETTERS[:4]]
+    copies = [word.translate(str.maketrans("abcd", "efgh")) for word in words]
+    shown = [
+        Demonstration(prompt=word, response=copy) for word, copy in zip(words, copies, strict=True)
+    ] * 4
+    given = settings(epochs=60, batch_size=16, optimiser=optimiser(lr=5e-3, warmup_steps=10))
     model = sft(tmp_path, given, shown, small_policy(width=32, spread=0.15))
     seen = metrics(tmp_path)
     assert seen[0]["loss/nll_nats"] > 1.5
-    # Two letters of eight, guessed, and a sure end would be 2/3 ln 8 = 1.39 nats a token.
-    assert sum(line["loss/nll_nats"] for line in seen[-8:]) / 8 < 0.35
+    # Two letters of four, guessed, and a sure end would be 2/3 ln 4 = 0.92 nats a token.
+    assert sum(line["loss/nll_nats"] for line in seen[-8:]) / 8 < 0.1
     assert not model.training
     loaded: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert same_weights(weights_of(loaded), weights_of(model))
@@ -133,10 +137,9 @@ def test_a_copying_task_is_learned(tmp_path: Path) -> None:
                 do_sample=False,
             )[0][len(word) :]
         )
-        for word in words[::7]
+        for word in words
     ]
-    right = sum(text == f"{word}<eos>" for text, word in zip(written, words[::7], strict=True))
-    assert right >= 0.8 * len(written), written
+    assert written == [f"{copy}<eos>" for copy in copies]
 
 
 def test_too_long_demonstrations_are_left_out_and_counted(
