@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from assent.objectives.advantages import apply_missing_eos, shaped_rewards
+from assent.objectives.advantages import apply_missing_eos, explained_variance, shaped_rewards
 from assent.objectives.language_loss import sft_loss, target_mask
 from assent.objectives.logprobs import entropy_from_logits, token_logprobs
 from assent.objectives.policy_losses import ppo_policy_loss, value_loss
@@ -137,3 +137,13 @@ def test_a_tree_must_fit_together() -> None:
 def test_best_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="not 0"):
         best_of_n_kl(0)
+
+
+def test_explained_variance_is_one_for_foresight_and_nought_for_a_constant() -> None:
+    returns = torch.tensor([[1.0, 3.0, 90.0], [5.0, 7.0, 9.0]])
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    assert explained_variance(returns, returns, mask) == pytest.approx(1)
+    assert explained_variance(returns - 4, returns, mask) == pytest.approx(1)  # spread, not level
+    assert explained_variance(torch.full_like(returns, 2.0), returns, mask) == pytest.approx(0)
+    assert explained_variance(-returns, returns, mask) == pytest.approx(-3)
+    assert explained_variance(returns / 2, returns, mask) == pytest.approx(0.75)
