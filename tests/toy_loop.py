@@ -1,8 +1,6 @@
 """The smallest project whose loop runs whole: a model of one layer, a few seconds a round."""
 
-import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,6 +69,8 @@ def outcome(root: Path) -> dict[str, Any]:
         runs = [[run.id, run.status, dict(run.parents)] for run in store.runs()]
     summary = json.loads((root / "summary.json").read_text(encoding="utf-8"))
     del summary["seconds"]
+    for link in summary["lineage"]:
+        del link["code"]  # the commit of the checkout, which may move on between two processes
     return {
         "events": events,
         "counts": counts,
@@ -79,17 +79,3 @@ def outcome(root: Path) -> dict[str, Any]:
         "runs": runs,
         "summary": summary,
     }
-
-
-def fingerprint(root: Path) -> str:
-    """One hash over every file of a project but its locks and the database's own log."""
-    digest = hashlib.sha256()
-    for file in sorted(path for path in root.rglob("*") if path.is_file()):
-        if not file.name.startswith((".", "assent.db-")):
-            digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
-
-
-def settings_table(root: Path) -> dict[str, Any]:
-    """What `assent.toml` holds."""
-    return tomllib.loads((root / "assent.toml").read_text(encoding="utf-8"))

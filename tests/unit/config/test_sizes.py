@@ -47,9 +47,7 @@ def test_what_is_given_goes_over_the_size_and_leaves_its_neighbours() -> None:
 
 
 def test_an_unknown_size_names_the_known_ones() -> None:
-    with pytest.raises(
-        ConfigError, match="'huge'; choose from tiny, small, gpu"
-    ):
+    with pytest.raises(ConfigError, match="'huge'; choose from tiny, small, gpu"):
         size_settings("huge", {})
 
 

@@ -300,7 +300,9 @@ def test_a_project_of_a_newer_version_is_one_line_and_untouched(copied: Path) ->
     text = settings.read_text(encoding="utf-8")
     newer = text.replace("schema_version = 1", "schema_version = 99")
     settings.write_text(newer, encoding="utf-8")
-    for act in (*writing_commands(copied), lambda: loop_status(copied)):
+    acts = writing_commands(copied)
+    acts.append(lambda: loop_status(copied))
+    for act in acts:
         with pytest.raises(NewerSchema, match="schema_version is 99") as told:
             act()
         assert "\n" not in str(told.value)
