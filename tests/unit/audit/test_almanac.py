@@ -30,22 +30,23 @@ TEMPERATURE, BETA = 0.8, 0.3
 OFF = [-0.5, 0.25, 1.0]
 
 
-def pick(kind: str, stance: str, split: str) -> AlmanacPrompt:
-    return next(
+def pick(kind: str, stance: str, split: str, place: int = 0) -> AlmanacPrompt:
+    found = [
         prompt
         for prompt in WORLD.prompts(split)  # type: ignore[arg-type]
         if prompt.fact.kind == kind and prompt.stance == stance
-    )
+    ]
+    return found[place]
 
 
 TEST = [
     pick("easy", "none", "test"),
-    pick("easy", "wrong", "test"),
+    pick("easy", "wrong", "test", -1),
     pick("hard", "wrong", "test"),
-    pick("hard", "right", "test"),
+    pick("hard", "right", "test", -1),
     pick("unknowable", "none", "test"),
-    pick("unknowable", "wrong", "test"),
-]
+    pick("unknowable", "wrong", "test", -1),
+]  # two facts of each kind: intervals resample facts within their kind
 TRAIN = [pick("easy", "wrong", "train"), pick("unknowable", "none", "train")]
 
 
@@ -311,13 +312,13 @@ def test_a_policy_that_was_tilted_itself_is_at_the_optimum(
         WORLD,
         TOKENIZER,
         reference,
-        test=TEST[:3],
+        test=TEST[:4],
         train=TRAIN[:1],
         temperature=TEMPERATURE,
     )
     rest = log(1 - float(logs[0].exp().sum())) - float(one.train_reference[0, -1])
     made = RoundRewards(
-        torch.zeros(3, 270, dtype=torch.float64),
+        torch.zeros(4, 270, dtype=torch.float64),
         ratio(logs[:1], one.train_reference),
         torch.tensor([BETA * rest], dtype=torch.float64),
     )
@@ -337,9 +338,10 @@ def test_without_a_fixed_penalty_there_is_no_one_optimum(
     assert measure.measure(policy, rewards, beta).figures["kl_to_optimum_nats"] is None
 
 
-def test_intervals_are_over_facts_and_hold_the_mean(measured: Measured) -> None:
+def test_intervals_are_over_facts_within_their_kind_and_hold_the_mean(measured: Measured) -> None:
     facts = [prompt.fact.group for prompt in TEST]
-    expected = bootstrap_mean(measured.gold, facts, resamples=2000, seed=0)
+    kinds = [prompt.fact.kind for prompt in TEST]
+    expected = bootstrap_mean(measured.gold, facts, strata=kinds, resamples=2000, seed=0)
     assert measured.figures["gold_ci"] == [expected.low, expected.high]
     for name in ("gold", "proxy"):
         interval, mean = measured.figures[f"{name}_ci"], measured.figures[f"{name}_mean"]
