@@ -23,7 +23,7 @@ from assent.objectives.logprobs import tempered_logprobs
 from assent.objectives.masks import left_pad, position_ids
 
 MOST_NODES = 40
-PROMPTS_AT_ONCE = 8
+PROMPTS_AT_ONCE = 1
 
 
 class _Node(NamedTuple):
