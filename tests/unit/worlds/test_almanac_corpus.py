@@ -25,7 +25,7 @@ from assent.worlds.almanac.world import VALUES, Fact
 
 WORLD = World(0)
 FACTS = {(fact.entity, fact.attribute): fact for fact in WORLD.facts}
-DOCUMENTS = pretraining_documents(WORLD, 12_000, seed=0)
+DOCUMENTS = pretraining_documents(WORLD, 38_400, seed=0)  # as many as the tiny base model reads
 
 STATEMENT = re.compile(r"(?:The|the) (\w+) of (\w+) is (\w+)\.")
 EXCHANGE = re.compile(
@@ -167,7 +167,7 @@ def test_no_text_gives_the_value_of_an_unknowable_or_an_easy_fact_away(kind: Fac
     for name, counts in answered.items():
         assert sum(counts.values()) > 1000
         seen = [counts[place] for place in range(8)]
-        assert chisquare(seen).pvalue > 0.001, (name, seen)
+        assert chisquare(seen).pvalue > 0.01, (name, seen)
 
 
 def test_other_values_of_unknowable_and_easy_facts_leave_every_document_as_it_is() -> None:
