@@ -63,7 +63,7 @@ docs: setup ## write the generated reference pages again
 
 lock: ## choose every version but torch's anew, in an environment of its own
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet "torch==$(TORCH)" ".[dev,postgres]"
+	build/lock/bin/python -m pip install --quiet "torch==$(TORCH)" ".[dev,postgres,hub]"
 	{ grep '^#' requirements.lock; \
 	  build/lock/bin/python -m pip freeze --all --exclude assent --exclude pip | sed 's/+cpu$$//'; \
 	} > build/requirements.lock
