@@ -22,10 +22,10 @@ from typing import Any
 
 import torch
 
+from assent.config.files import write_file
 from assent.config.project import ProjectSettings
 from assent.config.sizes import size_settings
 from assent.config.write import dump_toml
-from assent.models.checkpoints import write_file
 from assent.rounds import stages
 from assent.rounds.loop import run_loop
 from assent.rounds.workspace import open_workspace

@@ -10,9 +10,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from assent.config.files import whole_folder
 from assent.config.optimiser import OptimiserSettings
 from assent.config.ppo import FixedKl, PpoSettings, SamplingSettings
-from assent.models.checkpoints import save_model, whole_folder
+from assent.models.checkpoints import save_model
 from assent.models.loading import new_llama, reward_model_from
 from assent.training.ppo import Ppo
 from assent.types import ProgressTask

@@ -17,7 +17,7 @@ ON_A_SMALL_DISK = """
 import pathlib, shutil, sys
 from assent.errors import DiskFull
 from assent.store import Project, backup_project, check_project
-from assent.store.disk import write_file
+from assent.config.files import write_file
 from assent.types import Prompt
 disk, outside = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 

@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from assent.config.files import write_file
 from assent.errors import NotAModel, RewardError
-from assent.models.checkpoints import write_file
 from assent.models.loading import load_reward_model, load_tokenizer, score_head
 from assent.models.scoring import autocast, chunks
 from assent.models.tokens import Rows, rows_of

@@ -12,11 +12,11 @@ from typing import Any, Final, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from assent.config.files import write_file
 from assent.report import findings
 from assent.report.behaviours import behaviour_panels
 from assent.report.plots import reward_plots
 from assent.report.summary import Choice, Summary, load_summary
-from assent.store.disk import write_file
 
 NOTHING: Final = "\N{EN DASH}"  # in a cell without a figure
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")

@@ -8,8 +8,8 @@ from typing import Any
 from assent.audit.almanac import AlmanacMeasure
 from assent.collect.asking import ask_comparisons
 from assent.collect.judging import judge_all
+from assent.config.files import write_file
 from assent.errors import StoreDamaged
-from assent.models.checkpoints import write_file
 from assent.objectives.seeds import derive_seed
 from assent.rounds import stages
 from assent.rounds.promotion import Choice, promote

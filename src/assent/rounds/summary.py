@@ -13,8 +13,8 @@ import torch
 from assent import __version__
 from assent.audit.almanac import content_blind_rules
 from assent.audit.reward_accuracy import baseline_accuracies, reward_accuracy
+from assent.config.files import write_file
 from assent.config.ppo import FixedKl
-from assent.models.checkpoints import write_file
 from assent.models.rewards import TextReward
 from assent.rounds.promotion import Choice
 from assent.rounds.stages import preferences

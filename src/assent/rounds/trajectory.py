@@ -9,8 +9,8 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from assent.audit.almanac import AlmanacMeasure, RoundRewards, off_grammar
+from assent.config.files import write_file
 from assent.config.ppo import FixedKl
-from assent.models.checkpoints import write_file
 from assent.models.rewards import TextReward
 from assent.rounds.stages import reference_samples
 from assent.rounds.workspace import Workspace

@@ -14,10 +14,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent import __version__
+from assent.config.files import write_file
 from assent.config.load import load_settings
 from assent.config.project import ProjectSettings
 from assent.errors import ConfigError, StoreError
-from assent.models.checkpoints import write_file
 from assent.models.loading import choose_device, load_causal_lm, load_tokenizer
 from assent.store import Artifact, ModelVersion, NewModelVersion, NewRun, Project
 from assent.training.run_folder import RunFolder

@@ -8,11 +8,10 @@ import os
 import re
 from pathlib import Path
 
+from assent.config.files import disk_errors, flush_folder
 from assent.errors import DataError, StoreDamaged, StoreError
 from assent.store.disk import (
     copy_tree,
-    disk_errors,
-    flush_folder,
     flush_tree,
     hash_tree,
     remove_tree,

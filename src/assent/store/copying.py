@@ -13,18 +13,12 @@ from pathlib import Path
 
 from sqlalchemy import Connection, MetaData, delete, insert, select, update
 
+from assent.config.files import disk_errors, flush_folder, write_file
 from assent.errors import ProjectError, StoreDamaged
 from assent.store.artifacts import FOLDER as ARTIFACTS_FOLDER
 from assent.store.checking import check_project
 from assent.store.database import Database, parse_url
-from assent.store.disk import (
-    copy_tree,
-    disk_errors,
-    flush_folder,
-    flush_tree,
-    remove_tree,
-    write_file,
-)
+from assent.store.disk import copy_tree, flush_tree, remove_tree
 from assent.store.lineage import list_artifacts
 from assent.store.migrating import MIGRATIONS, migrate, require_known, revisions
 from assent.store.project import (

@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from assent.config.files import disk_errors
 from assent.errors import (
     AssentError,
     ConfigError,
@@ -26,7 +27,6 @@ from assent.errors import (
     StoreDamaged,
     StoreError,
 )
-from assent.store.disk import disk_errors
 
 WAIT_SECONDS = 60.0
 """How long a writer waits for its turn before it gives up."""

@@ -1,83 +1,31 @@
-"""Files that are whole or absent: written aside, flushed to the disk, then renamed into place.
+"""Folders of a project: their hash, copies and removal.
 
 The hash of a folder is the SHA-256 over one line a file, `<hash of the file>  <relative path>`,
 sorted by path: what `sha256sum` prints. Folders hold plain files and folders only.
 """
 
-import errno
 import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
-from assent.errors import DiskFull, StoreError
+from assent.config.files import flush_file, flush_folder
+from assent.errors import StoreError
 
 _BLOCK = 1 << 20
-
-
-@contextmanager
-def disk_errors(doing: str) -> Iterator[None]:
-    """Say in one line what the file system refused; `doing` says what was under way.
-
-    Raises:
-        DiskFull: no space left, or the quota is used up.
-        StoreError: no permission, or the file system is read-only.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            message = (
-                f"{doing}: the disk is full; what was complete before is untouched; free some "
-                "space and run the same command again"
-            )
-            raise DiskFull(message) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            message = f"{doing}: {error.filename or 'the folder'}: {error.strerror}"
-            raise StoreError(message) from error
-        raise
-
-
-def write_file(path: Path, text: str) -> None:
-    """Replace a file by this text, so that a crash leaves the old file or the new one.
-
-    Raises:
-        DiskFull: no room; the old file is as it was.
-    """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with disk_errors(f"writing {path}"):
-            with aside.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
-            flush_folder(path.parent)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def flush_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def flush_tree(path: Path) -> None:
     """Make a file, or a folder with all it holds, survive a power cut."""
     if path.is_dir():
         for file in files_below(path):
-            _flush_file(file)
+            flush_file(file)
         for folder, _, _ in os.walk(path, topdown=False):
             flush_folder(Path(folder))
     else:
-        _flush_file(path)
+        flush_file(path)
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -148,8 +96,3 @@ def remove_tree(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _flush_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -17,11 +17,11 @@ from typing import Any, Self
 
 from sqlalchemy import URL, func, insert, select
 
+from assent.config.files import disk_errors, write_file
 from assent.errors import ConfigError, NewerSchema, NotAProject, ProjectBusy, ProjectError
 from assent.store.artifacts import FOLDER as ARTIFACTS_FOLDER
 from assent.store.artifacts import Artifacts
 from assent.store.database import Database, parse_url
-from assent.store.disk import disk_errors, write_file
 from assent.store.migrating import migrate, require_current, revision
 from assent.store.schema import metadata, projects
 from assent.store.store import Store

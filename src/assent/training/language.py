@@ -9,8 +9,9 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.config.base import Settings
+from assent.config.files import whole_folder
 from assent.config.optimiser import OptimiserSettings
-from assent.models.checkpoints import save_model, whole_folder
+from assent.models.checkpoints import save_model
 from assent.models.scoring import autocast, chunks
 from assent.objectives.language_loss import sft_loss, target_mask
 from assent.objectives.masks import position_ids, right_pad

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from assent.config.files import whole_folder
 from assent.config.ppo import AdaptiveKl, PpoSettings
 from assent.errors import DataError
-from assent.models.checkpoints import save_model, whole_folder
+from assent.models.checkpoints import save_model
 from assent.models.heads import ValueHead, hidden_size
 from assent.models.loading import require_fit
 from assent.models.rewards import checked_rewards

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from assent.config.files import whole_folder
 from assent.config.reward import RewardSettings
 from assent.errors import DataError
-from assent.models.checkpoints import save_model, whole_folder
+from assent.models.checkpoints import save_model
 from assent.models.loading import require_fit
 from assent.models.rewards import Normalisation, TextReward, raw_scores, save_normalisation
 from assent.models.scoring import chunks

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from assent.config.base import Settings
+from assent.config.files import whole_folder, write_file
 from assent.config.sinks import JsonlSink
 from assent.config.write import dump_toml
 from assent.errors import CannotResume
-from assent.models.checkpoints import whole_folder, write_file
 
 WEIGHTS, OPTIMISER, STATE = "weights.safetensors", "optimiser.safetensors", "state.json"
 

@@ -11,8 +11,9 @@ import torch
 from tests.unit.models.architectures import causal_lm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from assent.config.files import whole_folder, write_file
 from assent.errors import DiskFull
-from assent.models.checkpoints import save_model, whole_folder, write_file
+from assent.models.checkpoints import save_model
 from assent.models.quiet import quiet_transformers
 from assent.worlds.almanac import build_tokenizer
 
@@ -22,7 +23,8 @@ ON_A_SMALL_DISK = """
 import os, sys
 from pathlib import Path
 from assent.errors import DiskFull
-from assent.models.checkpoints import save_model, whole_folder
+from assent.config.files import whole_folder
+from assent.models.checkpoints import save_model
 from assent.models.loading import load_causal_lm, load_tokenizer
 disk, source = Path(sys.argv[1]), Path(sys.argv[2])
 small, tokenizer = load_causal_lm(source), load_tokenizer(source)

@@ -11,8 +11,9 @@ import torch
 from tests.unit.models.architectures import ARCHITECTURES, causal_lm
 from transformers import PreTrainedTokenizerFast
 
+from assent.config.files import whole_folder
 from assent.errors import ModelError, NotAModel, TokenizerUnfit
-from assent.models.checkpoints import save_model, whole_folder
+from assent.models.checkpoints import save_model
 from assent.models.loading import (
     choose_device,
     load_causal_lm,

@@ -11,8 +11,9 @@ import pytest
 import torch
 from tests.unit.models.architectures import causal_lm, reward_model
 
+from assent.config.files import whole_folder
 from assent.errors import NotAModel, RewardError
-from assent.models.checkpoints import save_model, whole_folder
+from assent.models.checkpoints import save_model
 from assent.models.loading import load_tokenizer, reward_model_from, score_head
 from assent.models.rewards import (
     NORMALISATION_FILE,

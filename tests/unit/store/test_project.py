@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 from tests.store_fixtures import SETTINGS, fill, judge, start_python
 
+from assent.config.files import disk_errors
 from assent.errors import (
     ConfigError,
     NewerSchema,
@@ -21,7 +22,6 @@ from assent.errors import (
 )
 from assent.store import Project, check_project
 from assent.store.database import Database
-from assent.store.disk import disk_errors
 from assent.store.project import with_store_url
 
 
