@@ -7,7 +7,7 @@ takes one of the protocols below and is handed the real thing by the layer that 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
 Verdict = Literal["first", "second", "tie", "both_bad", "cannot_judge"]
 """What came back for a comparison; `first` and `second` name the sides as stored, not as shown."""
@@ -15,6 +15,43 @@ Verdict = Literal["first", "second", "tie", "both_bad", "cannot_judge"]
 PromptKind = Literal["plain", "few_shot", "user"]
 Split = Literal["train", "validation", "test"]
 """train: sampled, judged and optimised on. validation: promotion only. test: measured only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: str
+    """`system`, `user` or `assistant`; other roles are kept as they are."""
+    content: str
+
+
+class ChatPrompt(str):
+    """A prompt made of chat messages: text wherever text is wanted, turns for a chat template.
+
+    As text it reads as the turns do where a model has no chat template: each turn under its role's
+    name, a blank line between turns, and the beginning of the assistant's turn at the end. The
+    response begins on the line after it, so that it needs no leading space.
+    """
+
+    __slots__ = ("messages",)
+
+    messages: tuple[Message, ...]
+
+    def __new__(cls, messages: Sequence[Message]) -> Self:
+        """Render the turns and keep them."""
+        turns = "".join(f"{_speaker(one.role)}:\n{one.content}\n\n" for one in messages)
+        prompt = super().__new__(cls, f"{turns}{_speaker('assistant')}:\n")
+        prompt.messages = tuple(messages)
+        return prompt
+
+    def __getnewargs__(self) -> tuple[tuple[Message, ...]]:  # type: ignore[override]
+        """Copied and sent to other processes by its turns."""
+        return (self.messages,)
+
+
+def _speaker(role: str) -> str:
+    return {"user": "Human", "assistant": "Assistant", "system": "System"}.get(role, role)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +63,8 @@ class Prompt:
     source: str = "user"
     split: Split = "train"
     group: str = ""
+    messages: tuple[Message, ...] = ()
+    """The turns of a chat; `text` is then how they read where there is no chat template."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
