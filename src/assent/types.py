@@ -59,12 +59,11 @@ class Prompt:
     """What the policy is asked; `group` keeps prompts about one thing in one split."""
 
     text: str
+    """A `ChatPrompt` for a chat."""
     kind: PromptKind = "plain"
     source: str = "user"
     split: Split = "train"
     group: str = ""
-    messages: tuple[Message, ...] = ()
-    """The turns of a chat; `text` is then how they read where there is no chat template."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
