@@ -1,32 +1,15 @@
 """What every format reads into and writes from: frozen records without behaviour.
 
-A prompt is plain text, which a model continues as it stands, or a chat, whose roles are kept until
-a model's own template renders them. Texts are kept as they are given. What a file does not say is
-None, or empty. A record knows the file and the row that it came from.
+A prompt is plain text, which a model continues as it stands, or a `types.ChatPrompt`, which keeps
+its turns until a model's own template renders them. Texts are kept as they are given. What a file
+does not say is None, or empty. A record knows the file and the row that it came from.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from assent.types import PromptKind, Split, Verdict
-
-Role = Literal["system", "user", "assistant", "tool"]
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a chat."""
-
-    role: Role
-    content: str
-
-
-Conversation = tuple[Message, ...]
-"""A chat, oldest turn first; as a prompt it ends where the response begins."""
-
-PromptText = str | Conversation
-"""Plain text, or a chat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +32,8 @@ class Place:
 class Record:
     """What all records have: the prompt, and what the file says about it."""
 
-    prompt: PromptText
+    prompt: str
+    """A `ChatPrompt` for a chat."""
     kind: PromptKind | None = None
     source: str = ""
     """The data set or tool that the prompt is from, where a row names one."""
