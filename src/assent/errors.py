@@ -16,6 +16,11 @@
         NotAModel               the folder is not a Hugging Face model folder
         TokenizerUnfit          the tokenizer lacks pad or eos, or they are the same token
       DataError                 the training data cannot be used (names the row)
+        UnreadableFile          a data file is missing, empty, broken, or not in UTF-8
+        UnknownFormat           no format reads the file, or no format has this name
+      AuditError                an audit cannot be run as asked
+        NotAuditable            the project lacks what the audit looks at; it is skipped
+        UnlikeItems             two results are not about the same items
       RewardError               a reward function returned the wrong count, or a value not finite
       TrainingError             training cannot go on
         NonFinite               a loss or a gradient is NaN or infinite
@@ -111,6 +116,28 @@ class DataError(AssentError):
     """The training data cannot be used; the message names the row."""
 
     status = 422
+
+
+class UnreadableFile(DataError):
+    """A data file is missing, empty, broken, not in UTF-8, or needs a package to be read."""
+
+
+class UnknownFormat(DataError):
+    """No format reads the file, or no format has this name."""
+
+
+class AuditError(AssentError):
+    """An audit cannot be run as asked."""
+
+    status = 422
+
+
+class NotAuditable(AuditError):
+    """The project lacks what the audit looks at; it is skipped with this reason."""
+
+
+class UnlikeItems(AuditError):
+    """Two results are not about the same items, so they cannot be compared pair by pair."""
 
 
 class RewardError(AssentError):
