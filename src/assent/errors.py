@@ -11,6 +11,9 @@
         IdempotencyConflict     the same key came back with other content
         AlreadySuperseded       the event was edited or undone before
         AlreadyJudged           this annotator has judged this comparison; supersede to change it
+        LeaseClosed             the task is no longer in this person's hands
+        TooManyLeases           this person holds as many tasks as one may
+        GuidelinesChanged       somebody wrote newer guidelines meanwhile
         StoreDamaged            `db check` found changed, missing or doubled records
       ModelError                a model folder or tokenizer cannot be used
         NotAModel               the folder is not a Hugging Face model folder
@@ -27,6 +30,11 @@
         SelfCheckFailed         PPO's first minibatch does not reproduce what was sampled
         CannotResume            the saved state does not fit the run
         DiskFull                the disk is full; what was complete before is untouched
+      AccessError               the server does not do this for whoever asks
+        NotSignedIn             no session, or one that ended
+        NotAllowed              the role, the origin or the token does not allow it
+        InvitationSpent         the invitation was used, replaced, or is too old
+        TooManyAttempts         too many wrong passwords; wait
 
 Anything else that escapes is a bug. The CLI turns `AssentError` into one line and exit status 2,
 the API into `application/problem+json` with the `status` below. To add one: subclass the category,
@@ -90,6 +98,24 @@ class AlreadySuperseded(StoreError):
 
 class AlreadyJudged(StoreError):
     """This annotator has judged this comparison; superseding that event changes the verdict."""
+
+    status = 409
+
+
+class LeaseClosed(StoreError):
+    """The task is no longer in this person's hands: it was answered, skipped or handed back."""
+
+    status = 409
+
+
+class TooManyLeases(StoreError):
+    """This person holds as many tasks as one may."""
+
+    status = 409
+
+
+class GuidelinesChanged(StoreError):
+    """Somebody wrote newer guidelines meanwhile."""
 
     status = 409
 
@@ -166,3 +192,31 @@ class DiskFull(TrainingError):
     """The disk is full; what was complete before is untouched."""
 
     status = 507
+
+
+class AccessError(AssentError):
+    """The server does not do this for whoever asks."""
+
+    status = 403
+
+
+class NotSignedIn(AccessError):
+    """There is no session, or it ended."""
+
+    status = 401
+
+
+class NotAllowed(AccessError):
+    """The role, the origin or the token does not allow it."""
+
+
+class InvitationSpent(AccessError):
+    """The invitation was used, replaced by a newer one, or is too old."""
+
+    status = 404
+
+
+class TooManyAttempts(AccessError):
+    """Too many wrong passwords; the message says how long to wait."""
+
+    status = 429
