@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from assent.config.ppo import SamplingSettings
 from assent.errors import DataError
 from assent.models.sampling import sample
-from assent.models.tokens import decode_responses, encode
+from assent.models.tokens import decode_responses, encode_prompts, end_ids
 from assent.objectives.seeds import derive_seed, generator, permutation
 from assent.store import NewComparison, NewResponse, Store, StoredPrompt
 from assent.types import Progress
@@ -43,8 +43,8 @@ def draw_responses(
     for start in range(0, len(prompts), BATCH):
         rollouts = sample(
             model,
-            encode(tokenizer, prompts[start : start + BATCH]),
-            eos_id=int(tokenizer.eos_token_id),
+            encode_prompts(tokenizer, prompts[start : start + BATCH]),
+            eos_id=end_ids(tokenizer, model),
             pad_id=int(tokenizer.pad_token_id),
             max_new_tokens=sampling.max_new_tokens,
             temperature=sampling.temperature,

@@ -18,7 +18,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.models.loading import score_head
 from assent.models.scoring import chunks
-from assent.models.tokens import encode, encode_responses
+from assent.models.tokens import encode_prompts, encode_responses
 from assent.objectives.logprobs import tempered_logprobs
 from assent.objectives.masks import left_pad, position_ids
 
@@ -98,7 +98,7 @@ class Candidates:
         answers: Sequence[Sequence[str]],
     ) -> None:
         self._pad_id = int(tokenizer.pad_token_id)
-        self._prompts = encode(tokenizer, prompts)
+        self._prompts = encode_prompts(tokenizer, prompts)
         packed: dict[tuple[str, ...], AnswerTree] = {}
         for texts in answers:
             if tuple(texts) not in packed:

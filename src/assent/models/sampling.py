@@ -34,7 +34,7 @@ def sample(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     *,
-    eos_id: int,
+    eos_id: int | Sequence[int],
     pad_id: int,
     max_new_tokens: int,
     temperature: float,
@@ -45,7 +45,7 @@ def sample(
     Args:
         model: a causal LM; it is read in evaluation mode, dropout off.
         prompts: token ids, none empty.
-        eos_id: the token that ends a response; it is part of the response.
+        eos_id: the token that ends a response, or several of which each does; it is part of it.
         pad_id: fills the rectangle; never looked at.
         max_new_tokens: longest response, end token included.
         temperature: > 0; divides the logits.
@@ -63,6 +63,7 @@ def sample(
     drawn: list[Tensor] = []
     logprobs: list[Tensor] = []
     alive_at: list[Tensor] = []
+    ends = torch.tensor([eos_id] if isinstance(eos_id, int) else list(eos_id), device=device)
     step_tokens, step_positions, full_mask = tokens, positions, mask
     with _evaluating(model):
         for _ in range(max_new_tokens):
@@ -81,7 +82,7 @@ def sample(
             drawn.append(choice)
             logprobs.append(torch.where(alive, taken, torch.zeros_like(taken)))
             alive_at.append(alive)
-            alive = alive & (choice != eos_id)
+            alive = alive & ~torch.isin(choice, ends)
             if not bool(alive.any()):
                 break
             # Finished rows go on as padding: their columns are masked for the row itself.

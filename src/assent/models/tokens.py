@@ -1,7 +1,8 @@
 """Texts to padded rows: prompts end and responses begin in the same column.
 
 Prompt and response are tokenised apart, in training, in RL and for the reward model alike, so a
-response has the same tokens everywhere. Special tokens are never added by the tokenizer: a chat
+response has the same tokens everywhere, and a prompt's tokens are the beginning of the row's. A
+prompt without a template begins with what the tokenizer puts before a text (a BOS), once; a chat
 template writes its own, and a second BOS would shift everything.
 """
 
@@ -11,8 +12,10 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from assent.errors import DataError
+from assent.models.chat import render, special_ids, turn_end, uses_template
 from assent.objectives.masks import left_pad, right_pad
 
 
@@ -50,24 +53,95 @@ class Rows(NamedTuple):
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of texts as they stand, nothing added."""
+    """Token ids of texts as they stand, nothing added.
+
+    Raises:
+        DataError: a text is no Unicode (it holds half of a surrogate pair); names it.
+    """
     if not texts:
         return []
-    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    plain = [str(text) for text in texts]
+    try:
+        ids: list[list[int]] = tokenizer(plain, add_special_tokens=False)["input_ids"]
+    except (UnicodeEncodeError, TypeError) as error:
+        for number, text in enumerate(plain):
+            if _is_broken(text):
+                message = f"text {number} holds half of a surrogate pair: {text[:60]!a}"
+                raise DataError(message) from error
+        raise
     return ids
+
+
+def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
+    """Token ids of prompts, chats through the tokenizer's template.
+
+    Raises:
+        DataError: a prompt that the template refuses, or that is no Unicode.
+    """
+    ids = encode(tokenizer, [render(tokenizer, prompt) for prompt in prompts])
+    before = leading_ids(tokenizer)
+    if not before:
+        return ids
+    return [
+        one if uses_template(tokenizer, prompt) or one[: len(before)] == before else [*before, *one]
+        for prompt, one in zip(prompts, ids, strict=True)
+    ]
+
+
+def leading_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What the tokenizer puts before a text of its own accord: a BOS, or nothing."""
+    (alone,) = encode(tokenizer, ["a"])
+    whole: list[int] = tokenizer("a")["input_ids"]
+    for start in range(len(whole) - len(alone) + 1):
+        if whole[start : start + len(alone)] == alone:
+            return whole[:start]
+    return []
+
+
+def end_ids(
+    tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel | None = None
+) -> tuple[int, ...]:
+    """The tokens that end a response: eos first, the chat template's, the model's own list.
+
+    Of the model's generation config only tokens count that stand for no text: a configuration that
+    was never told its tokenizer names an ordinary word.
+    """
+    ends = [int(tokenizer.eos_token_id)]
+    ends.append(turn_end(tokenizer))
+    config = getattr(model, "generation_config", None)
+    listed = getattr(config, "eos_token_id", None)
+    if listed is not None:
+        special = special_ids(tokenizer)
+        given = listed if isinstance(listed, list | tuple) else [listed]
+        ends += [int(one) for one in given if int(one) in special]
+    pad = tokenizer.pad_token_id
+    return tuple(one for one in dict.fromkeys(ends) if one != pad)
 
 
 def encode_responses(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     finished: Sequence[bool] | None = None,
+    *,
+    prompts: Sequence[str] | None = None,
 ) -> list[list[int]]:
-    """Token ids of responses, each ended by one eos unless it was cut off (`finished` False)."""
+    """Token ids of responses, each ended by one end token unless it was cut off.
+
+    Args:
+        tokenizer: its eos ends a response, its chat template's turn end one to a chat.
+        texts: the responses.
+        finished: False where a response was cut off; all ended if left out.
+        prompts: what they answer; plain texts if left out.
+    """
     ends = [True] * len(texts) if finished is None else list(finished)
-    eos = tokenizer.eos_token_id
+    eos = int(tokenizer.eos_token_id)
+    marks = [eos] * len(texts)
+    if prompts is not None and any(uses_template(tokenizer, prompt) for prompt in prompts):
+        of_turn = turn_end(tokenizer)
+        marks = [of_turn if uses_template(tokenizer, prompt) else eos for prompt in prompts]
     return [
-        [*ids, eos] if end and (not ids or ids[-1] != eos) else ids
-        for ids, end in zip(encode(tokenizer, texts), ends, strict=True)
+        [*ids, mark] if end and (not ids or ids[-1] != mark) else ids
+        for ids, end, mark in zip(encode(tokenizer, texts), ends, marks, strict=True)
     ]
 
 
@@ -90,8 +164,8 @@ def rows_of(
 ) -> Rows:
     """Rows from texts."""
     return join(
-        encode(tokenizer, prompts),
-        encode_responses(tokenizer, responses, finished),
+        encode_prompts(tokenizer, prompts),
+        encode_responses(tokenizer, responses, finished, prompts=prompts),
         int(tokenizer.pad_token_id),
     )
 
@@ -105,3 +179,11 @@ def decode_responses(
     kept = [row[keep].tolist() for row, keep in zip(tokens, mask, strict=True)]
     texts: list[str] = tokenizer.batch_decode(kept, skip_special_tokens=True)
     return texts
+
+
+def _is_broken(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

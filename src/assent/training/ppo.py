@@ -24,7 +24,7 @@ from assent.models.loading import require_fit
 from assent.models.rewards import checked_rewards
 from assent.models.sampling import Rollouts, sample
 from assent.models.scoring import Scored, chunks, score
-from assent.models.tokens import Rows, decode_responses, encode, rows_of
+from assent.models.tokens import Rows, decode_responses, encode_prompts, end_ids, rows_of
 from assent.objectives.advantages import (
     apply_missing_eos,
     explained_variance,
@@ -109,12 +109,12 @@ class Ppo:
             DataError: a prompt has no token.
         """
         sampling = self.settings.sampling
-        tokens = encode(self.tokenizer, prompts)
+        tokens = encode_prompts(self.tokenizer, prompts)
         require_tokens("prompt", [len(ids) for ids in tokens])
         return sample(
             self.policy,
             tokens,
-            eos_id=int(self.tokenizer.eos_token_id),
+            eos_id=end_ids(self.tokenizer, self.policy),
             pad_id=int(self.tokenizer.pad_token_id),
             max_new_tokens=sampling.max_new_tokens,
             temperature=sampling.temperature,
@@ -159,7 +159,7 @@ class Ppo:
             )
             raise DataError(message)
         scores = checked_scores(rewards, len(responses), self.settings.minibatches)
-        require_tokens("prompt", [len(ids) for ids in encode(self.tokenizer, prompts)])
+        require_tokens("prompt", [len(ids) for ids in encode_prompts(self.tokenizer, prompts)])
         rows = rows_of(self.tokenizer, prompts, responses, ends).to(self.policy.device)
         require_tokens("response", rows.response_mask.sum(dim=1).tolist())
         return self._update(rows, scores, torch.tensor(ends), drawn_logprobs=None)
@@ -381,7 +381,7 @@ def train_ppo(
         message = "PPO needs at least one prompt"
         raise DataError(message)
     ppo = Ppo(policy, reference, tokenizer, settings, seed=seed)
-    require_tokens("prompt", [len(ids) for ids in encode(tokenizer, prompts)])
+    require_tokens("prompt", [len(ids) for ids in encode_prompts(tokenizer, prompts)])
     run.begin(settings)
     state = run.restore(ppo.modules, ppo.optimiser)
     done, total = int(state["step"]), settings.updates

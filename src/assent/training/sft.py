@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from assent.config.sft import SftSettings
 from assent.errors import DataError
 from assent.models.loading import require_fit
-from assent.models.tokens import encode, encode_responses
+from assent.models.tokens import encode_prompts, encode_responses
 from assent.training.batches import epoch_batches
 from assent.training.language import LanguagePlan, LearnedText, train_language
 from assent.training.run_folder import RunFolder
@@ -51,8 +51,9 @@ def train_sft(
     Source: Ouyang et al. 2022, section 3.5.
     """
     require_fit(tokenizer)
-    prompts = encode(tokenizer, [one.prompt for one in demonstrations])
-    responses = encode_responses(tokenizer, [one.response for one in demonstrations])
+    asked = [one.prompt for one in demonstrations]
+    prompts = encode_prompts(tokenizer, asked)
+    responses = encode_responses(tokenizer, [one.response for one in demonstrations], prompts=asked)
     examples = [
         LearnedText(prompt + response, len(prompt))
         for prompt, response in zip(prompts, responses, strict=True)
