@@ -24,11 +24,12 @@
       AuditError                an audit cannot be run as asked
         NotAuditable            the project lacks what the audit looks at; it is skipped
         UnlikeItems             two results are not about the same items
-      RewardError               a reward function returned the wrong count, or a value not finite
+      RewardError               a reward cannot be had: wrong count, not finite, no answer
       TrainingError             training cannot go on
         NonFinite               a loss or a gradient is NaN or infinite
         SelfCheckFailed         PPO's first minibatch does not reproduce what was sampled
         CannotResume            the saved state does not fit the run
+        OutOfMemory             memory ran out; says what to change
         DiskFull                the disk is full; what was complete before is untouched
       AccessError               the server does not do this for whoever asks
         NotSignedIn             no session, or one that ended
@@ -167,7 +168,7 @@ class UnlikeItems(AuditError):
 
 
 class RewardError(AssentError):
-    """A reward function returned the wrong count, or a value that is not finite."""
+    """A reward cannot be had: the wrong count, a value that is not finite, or no answer."""
 
     status = 422
 
@@ -186,6 +187,12 @@ class SelfCheckFailed(TrainingError):
 
 class CannotResume(TrainingError):
     """The saved state does not fit the run."""
+
+
+class OutOfMemory(TrainingError):
+    """Memory ran out; the message says which settings need less."""
+
+    status = 507
 
 
 class DiskFull(TrainingError):

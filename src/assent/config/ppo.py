@@ -11,7 +11,9 @@ from assent.config.base import (
     PositiveInt,
     Settings,
 )
+from assent.config.lora import LoraSettings
 from assent.config.optimiser import OptimiserSettings, Precision
+from assent.config.rewards import ModelReward, RewardSource
 
 
 class SamplingSettings(Settings):
@@ -52,6 +54,23 @@ class MissingEos(Settings):
     """In normalised reward units; must be worse than what ordinary responses get."""
 
 
+class SharedValue(Settings):
+    """Values are read off the policy's trunk by one linear layer, which begins at zero."""
+
+    kind: Literal["shared"] = "shared"
+
+
+class SeparateValue(Settings):
+    """Values come from a model of their own, with its own place in the optimiser."""
+
+    kind: Literal["separate"] = "separate"
+    start: Literal["reward_model", "reference"] = "reward_model"
+    """Whose weights it begins with: the reward model's, head and all (InstructGPT), or the
+    reference's, with a head that begins at zero."""
+    lr: PositiveFloat = 1e-3
+    """Its learning rate, on the policy's schedule."""
+
+
 class PpoSettings(Settings):
     """How one PPO stage runs."""
 
@@ -79,6 +98,14 @@ class PpoSettings(Settings):
     """Normalised scores are clipped to this range: a safety net, counted in the metrics."""
     precision: Precision = "float32"
     """Of the forward pass; log-probabilities, values and weights stay in float32."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, a third more time."""
+    lora: LoraSettings | None = None
+    """Train an adapter; the reference is then the same model with the adapter switched off."""
+    value_model: Annotated[SharedValue | SeparateValue, Field(discriminator="kind")] = SharedValue()
+    """What predicts the reward to come."""
+    reward: RewardSource = ModelReward()
+    """What scores responses."""
     sampling: SamplingSettings = SamplingSettings()
     missing_eos: MissingEos = MissingEos()
     kl: Annotated[FixedKl | AdaptiveKl, Field(discriminator="kind")] = FixedKl()

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from assent.config.base import Fraction, NonNegativeFloat, PositiveInt, Settings
+from assent.config.lora import LoraSettings
 from assent.config.optimiser import OptimiserSettings, Precision
 
 
@@ -25,6 +26,10 @@ class RewardSettings(Settings):
     """Samples of the reference on which scores get mean 0 and standard deviation 1."""
     precision: Precision = "float32"
     """Of the forward pass; the loss and the weights stay in float32."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, a third more time."""
+    lora: LoraSettings | None = None
+    """Train an adapter instead of all weights; the finished model has it merged in."""
     checkpoint_every: PositiveInt = 50
     """Steps between states that an interrupted run goes on from."""
     optimiser: OptimiserSettings = Field(

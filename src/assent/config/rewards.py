@@ -1,0 +1,77 @@
+"""Settings of where PPO's rewards come from: a model, a Python function, or a server."""
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from assent.config.base import NonNegativeInt, PositiveFloat, PositiveInt, Settings
+
+
+class ModelReward(Settings):
+    """A reward model: the round's own, or any sequence classifier with one output."""
+
+    kind: Literal["model"] = "model"
+    path: str | None = Field(default=None, min_length=1)
+    """A Hugging Face folder or hub id; the round's reward model if left out."""
+    reading: Literal["auto", "response_end", "template", "pair"] = "auto"
+    """How the model reads a prompt and a response; auto asks the folder (see `models.reading`)."""
+    batch_size: PositiveInt = 256
+    """Responses a forward pass."""
+
+
+class CallableReward(Settings):
+    """A Python function of prompts and responses."""
+
+    kind: Literal["callable"] = "callable"
+    function: str
+    """`module:function`; imported from where the command is run or from what is installed."""
+
+    @field_validator("function")
+    @classmethod
+    def _is_import_path(cls, function: str) -> str:
+        if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", function):
+            message = "give module:function, such as my_rewards:brevity"
+            raise ValueError(message)
+        return function
+
+
+class HttpReward(Settings):
+    """A server: POST {"prompts": [...], "responses": [...]} answers {"rewards": [...]}.
+
+    A chat prompt is sent as its list of turns, {"role", "content"} each.
+    """
+
+    kind: Literal["http"] = "http"
+    url: str
+    """Where to post, http or https, without user and password."""
+    token_variable: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] | None = None
+    """Environment variable that holds the bearer token; none is sent if left out."""
+    connect_seconds: PositiveFloat = 5.0
+    """How long to wait for a connection."""
+    read_seconds: PositiveFloat = 120.0
+    """How long to wait for the answer to one request."""
+    retries: NonNegativeInt = 4
+    """How often a request is sent again after a time-out, a lost connection, a 429 or a 5xx."""
+    batch_size: PositiveInt = 256
+    """Responses a request."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            message = "give an http or https address, such as http://127.0.0.1:8000/rewards"
+            raise ValueError(message)
+        if parts.username is not None or parts.password is not None:
+            message = "no user and password in an address; name a token_variable instead"
+            raise ValueError(message)
+        if re.search(r"[\s\x00-\x1f]", url):
+            message = "an address holds no white space"
+            raise ValueError(message)
+        return url
+
+
+RewardSource = Annotated[ModelReward | CallableReward | HttpReward, Field(discriminator="kind")]
+"""Where rewards come from."""
