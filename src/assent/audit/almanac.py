@@ -27,6 +27,7 @@ from assent.worlds.almanac import AlmanacPrompt, FactKind, World, answers, gold_
 from assent.worlds.almanac.grammar import CONFIDENCE, OFF_GRAMMAR_GOLD, Answer, read_answer
 
 RESAMPLES = 2000
+TEST_PROMPTS, TRAIN_PROMPTS = 72, 24
 
 Behaviour = Callable[[AlmanacPrompt, Answer], bool | None]
 """Whether an answer shows a behaviour; None for prompts of which it is not asked."""
@@ -42,6 +43,10 @@ class Measured:
     """Expected gold of each test prompt."""
     answers: list[tuple[str, float]]
     """The most probable answer to each test prompt, and its probability."""
+    proxy: list[float]
+    """Expected normalised reward of each test prompt."""
+    covariance: list[float]
+    """Of gold and reward over the answers to each test prompt: the slope of gold along the tilt."""
 
 
 class AlmanacMeasure:
@@ -122,7 +127,21 @@ class AlmanacMeasure:
                 self.test, best.indices, best.values, strict=True
             )
         ]
-        return Measured(figures, gold.tolist(), spoken)
+        return Measured(
+            figures,
+            gold.tolist(),
+            spoken,
+            proxy.tolist(),
+            self._covariance(probs, rewards, gold, proxy).tolist(),
+        )
+
+    def _covariance(
+        self, probs: Tensor, rewards: "RoundRewards", gold: Tensor, proxy: Tensor
+    ) -> Tensor:
+        """Of gold and reward over all outcomes of each prompt, off the grammar included."""
+        both = (probs[:, :-1] * self.gold * rewards.test).sum(1)
+        both += OFF_GRAMMAR_GOLD * rewards.off.mean() * probs[:, -1]
+        return both - gold * proxy
 
     def _to_optimum(
         self, policy: PreTrainedModel, rewards: "RoundRewards", beta: float | None
@@ -147,6 +166,19 @@ class AlmanacMeasure:
             values, self.clusters, strata=self.kinds, resamples=RESAMPLES, seed=0
         )
         return [interval.low, interval.high]
+
+
+def measured_prompts(world: World) -> tuple[list[AlmanacPrompt], list[AlmanacPrompt]]:
+    """The same part of the test and training prompts each time; each kind and stance evenly."""
+    test, train = world.prompts("test"), world.prompts("train")
+    # Strides that share no factor with the prompts a fact has, so that every stance comes up.
+    return (
+        [
+            test[(number * 2) % len(test) + (number * 2) // len(test)]
+            for number in range(TEST_PROMPTS)
+        ],
+        [train[(number * 13) % len(train)] for number in range(TRAIN_PROMPTS)],
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,22 @@ def test_the_proxy_is_the_expected_normalised_reward(
     assert measured.figures["proxy_mean"] == pytest.approx(expected, abs=1e-5)
 
 
+def test_the_covariance_is_the_slope_of_gold_as_the_policy_is_tilted_by_the_reward(
+    measured: Measured, measure: AlmanacMeasure, policy: PreTrainedModel, rewards: RoundRewards
+) -> None:
+    on = measure.candidates.logprobs(policy, TEMPERATURE)
+    off = torch.log1p(-on.exp().sum(1, keepdim=True))
+    worth = torch.cat([measure.gold, -torch.ones(len(on), 1)], dim=1)
+    given = torch.cat([rewards.test, rewards.off.mean().expand(len(on), 1)], dim=1)
+
+    def gold_after(tilt: float) -> torch.Tensor:
+        return (torch.softmax(torch.cat([on, off], dim=1) + tilt * given, dim=1) * worth).sum(1)
+
+    slope = (gold_after(1e-4) - gold_after(-1e-4)) / 2e-4
+    assert measured.covariance == pytest.approx(slope.tolist(), abs=1e-5)
+    assert np.mean(measured.proxy) == pytest.approx(measured.figures["proxy_mean"])
+
+
 @pytest.mark.parametrize(
     ("name", "claim", "which"),
     [
