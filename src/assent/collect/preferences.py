@@ -1,9 +1,9 @@
 """Judgements as training data: pairs with a winner, and which of them are held out."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from assent.objectives.seeds import is_held_out
 from assent.store import JudgedPair
 from assent.types import PreferencePair
 
@@ -36,10 +36,5 @@ def split_preferences(judged: Sequence[JudgedPair], held_out_share: float) -> Pr
             chosen=pair.first if won else pair.second,
             rejected=pair.second if won else pair.first,
         )
-        (held_out if _place(pair.prompt) < held_out_share else train).append(preference)
+        (held_out if is_held_out(pair.prompt, held_out_share) else train).append(preference)
     return PreferenceSplit(train, held_out, undecided)
-
-
-def _place(prompt: str) -> float:
-    digest = hashlib.sha256(b"held out\0" + prompt.encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64

@@ -15,6 +15,15 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def is_held_out(prompt: str, share: float) -> bool:
+    """Whether judgements of a prompt are kept for measuring reward models, not training them.
+
+    By a hash of the text, so a prompt stays on its side when judgements are added.
+    """
+    digest = hashlib.sha256(b"held out\0" + prompt.encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 < share
+
+
 def generator(*parts: object, device: str | torch.device = "cpu") -> torch.Generator:
     """A torch generator seeded by `derive_seed`."""
     return torch.Generator(device=device).manual_seed(derive_seed(*parts))
