@@ -186,7 +186,9 @@ def test_a_doubled_event_is_named(project: Project) -> None:
 def test_a_judgement_slipped_in_under_another_key_is_found(project: Project, judged: World) -> None:
     tamper(
         project,
-        "INSERT INTO events SELECT 6, 'slipped', kind, comparison_id, response_id, annotator_id,"
+        "INSERT INTO events (seq, id, kind, comparison_id, response_id, annotator_id,"
+        " idempotency_key, supersedes, payload, created_at, prev_hash, hash)"
+        " SELECT 6, 'slipped', kind, comparison_id, response_id, annotator_id,"
         " 'slipped', supersedes, payload, created_at, 'x', 'x' FROM events WHERE seq = 2",
     )
     found = named(project)

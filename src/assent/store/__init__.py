@@ -3,6 +3,16 @@
 from assent.store.artifacts import Artifacts
 from assent.store.checking import check_project
 from assent.store.copying import Upgrade, backup_project, upgrade
+from assent.store.feedback_records import (
+    JudgedRanking,
+    NewCriticism,
+    NewRanking,
+    NewRating,
+    NewResponseSet,
+    StoredCriticism,
+    StoredRating,
+    StoredResponseSet,
+)
 from assent.store.project import SCHEMA_VERSION, Project
 from assent.store.records import (
     Ancestor,
@@ -45,12 +55,17 @@ __all__ = [
     "Finding",
     "FinishReason",
     "JudgedPair",
+    "JudgedRanking",
     "ModelVersion",
     "NewComparison",
+    "NewCriticism",
     "NewDemonstration",
     "NewJudgement",
     "NewModelVersion",
+    "NewRanking",
+    "NewRating",
     "NewResponse",
+    "NewResponseSet",
     "NewRun",
     "Origin",
     "Project",
@@ -61,10 +76,13 @@ __all__ = [
     "Store",
     "StoredAnnotator",
     "StoredComparison",
+    "StoredCriticism",
     "StoredDemonstration",
     "StoredEvent",
     "StoredPrompt",
+    "StoredRating",
     "StoredResponse",
+    "StoredResponseSet",
     "StoredRun",
     "StoredSampler",
     "Upgrade",

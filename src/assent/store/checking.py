@@ -16,16 +16,18 @@ from assent.errors import StoreDamaged, StoreError
 from assent.store import content
 from assent.store.checking_ledger import check_chain, check_doubled, check_snapshots
 from assent.store.database import Database
-from assent.store.identity import content_id, sha256_hex
+from assent.store.identity import content_id, said_since, sha256_hex
 from assent.store.migrating import revision
 from assent.store.project import Project
 from assent.store.records import Finding
-from assent.store.rows import in_order
+from assent.store.rows import by_name, in_order, parsed_ids
 from assent.store.schema import (
     REVISIONS,
     comparisons,
     events,
     metadata,
+    response_set_members,
+    response_sets,
     responses,
     runs,
     snapshots,
@@ -107,6 +109,7 @@ def _check_records(connection: Connection, progress: Progress) -> Iterator[Findi
     with progress.task("records", total=steps) as bar:
         for table in content.IDENTITY:
             yield from _check_content(connection, table, bar)
+        yield from _check_members(connection)
         yield from _check_runs(connection)
         yield from check_chain(connection, bar)
         yield from check_snapshots(connection, bar)
@@ -168,20 +171,36 @@ def _check_reference(
 
 def _check_content(connection: Connection, table: Table, bar: ProgressTask) -> Iterator[Finding]:
     name, identity = table.name, content.IDENTITY[table]
+    since = content.IDENTITY_SINCE.get(table, ())
     derived = _DERIVED.get(table)
     extra = [] if derived is None else [derived[0]]
-    query = select(table.c.id, *(table.c[column] for column in (*identity, *extra)))
+    query = select(table.c.id, *(table.c[column] for column in (*identity, *extra, *since)))
     end = len(identity) + 1
     for block in in_order(connection, query):
         for row in block:
             said = row[1:end]
-            if row[0] != content_id(name, *said):
+            later = said_since(**{column: by_name(row)[column] for column in since})
+            if row[0] != content_id(name, *said, *later):
                 problem = "was changed: its id does not fit what it says"
                 yield Finding(table=name, record=row[0], problem=problem)
             elif derived is not None and row[end] != derived[1](said):
                 problem = f"was changed: {derived[0]} does not fit what it says"
                 yield Finding(table=name, record=row[0], problem=problem)
         bar.advance(len(block))
+
+
+def _check_members(connection: Connection) -> Iterator[Finding]:
+    """Response sets whose members, one a row, are not those that the set names."""
+    listed: dict[str, list[str]] = {}
+    query = select(response_set_members).order_by(
+        response_set_members.c.response_set_id, response_set_members.c.place
+    )
+    for row in connection.execute(query):
+        listed.setdefault(row.response_set_id, []).append(row.response_id)
+    for id_, ids in connection.execute(select(response_sets.c.id, response_sets.c.response_ids)):
+        if list(parsed_ids(ids)) != listed.get(id_):
+            problem = "was changed: its members are not the responses it names"
+            yield Finding(table="response_sets", record=id_, problem=problem)
 
 
 def _check_runs(connection: Connection) -> Iterator[Finding]:

@@ -4,12 +4,12 @@ After a bad event the walk goes on from what the event says, so one change is re
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, exists, func, or_, select
+from sqlalchemy import Connection, and_, exists, func, or_, select
 
-from assent.store import ledger
+from assent.store import ledger, recording
 from assent.store.records import Finding, Snapshot
 from assent.store.rows import in_order
 from assent.store.schema import events, ledger_heads
@@ -19,16 +19,20 @@ from assent.store.snapshots import (
     list_snapshots,
     pairs_query,
 )
+from assent.store.standing import ranking_rows
 from assent.types import ProgressTask
 
 
 def check_chain(connection: Connection, bar: ProgressTask) -> Iterator[Finding]:
     """Changed, missing, doubled and moved events, and a ledger that is shorter than its head."""
     expected, prev_hash = 1, ledger.GENESIS
-    columns = (events.c[name] for name in ("seq", "hash", *ledger.HASHED))
+    names = ("seq", "hash", *ledger.HASHED, *ledger.HASHED_SINCE)
+    columns = (events.c[name] for name in names)
+    end = len(ledger.HASHED)
     for block in in_order(connection, select(*columns).order_by(events.c.seq)):
         for seq, hash_, *said in block:
-            for problem in _event_problems(seq, hash_, said, expected, prev_hash):
+            later = dict(zip(ledger.HASHED_SINCE, said[end:], strict=True))
+            for problem in _event_problems(seq, hash_, said[:end], later, expected, prev_hash):
                 yield _about(seq, said[0], problem)
             expected, prev_hash = seq + 1, hash_
         bar.advance(len(block))
@@ -44,7 +48,12 @@ def check_snapshots(connection: Connection, bar: ProgressTask) -> Iterator[Findi
 
 
 def _event_problems(
-    seq: int, hash_: str, said: Sequence[Any], expected: int, prev_hash: str
+    seq: int,
+    hash_: str,
+    said: Sequence[Any],
+    later: Mapping[str, str | None],
+    expected: int,
+    prev_hash: str,
 ) -> Iterator[str]:
     id_, kind, _, _, annotator_id, key, _, payload, _, said_prev_hash = said
     if seq > expected:
@@ -55,12 +64,12 @@ def _event_problems(
         yield f"seq {seq} occurs twice"
     elif said_prev_hash != prev_hash:
         yield "does not follow the event before it: one was changed, removed or moved here"
-    if hash_ != ledger.event_hash(*said):
+    if hash_ != ledger.event_hash(*said, **later):
         yield "was changed: its hash does not fit what it says"
     elif id_ != ledger.event_id(annotator_id, key):
         yield "was changed: its id does not fit its annotator and key"
-    elif kind == "judgement" and not _has_verdict(payload):
-        yield "holds no verdict"
+    elif not _says(kind, payload):
+        yield f"holds no {_SAID[kind]}"
 
 
 def _check_head(connection: Connection, last: int, last_hash: str) -> Iterator[Finding]:
@@ -78,11 +87,20 @@ def _check_head(connection: Connection, last: int, last_hash: str) -> Iterator[F
     yield Finding(table="ledger_heads", record="head", problem=problem)
 
 
-def _has_verdict(payload: str) -> bool:
+_SAID = {"judgement": "verdict", "ranking": "ranks", "rating": "axes", "criticism": "text"}
+"""What the payload of each kind of event must hold; the others need nothing."""
+
+
+def _says(kind: str, payload: str) -> bool:
+    if kind not in _SAID:
+        return True
     try:
-        return json.loads(payload)["verdict"] in ledger.VERDICTS
+        said = json.loads(payload)[_SAID[kind]]
     except (ValueError, TypeError, KeyError):
         return False
+    if kind == "judgement":
+        return said in recording.VERDICTS
+    return isinstance(said, str if kind == "criticism" else dict) and bool(said)
 
 
 def check_doubled(connection: Connection) -> Iterator[Finding]:
@@ -99,16 +117,18 @@ def check_doubled(connection: Connection) -> Iterator[Finding]:
     for id_, count in connection.execute(targets):
         yield Finding(table="events", record=str(id_), problem=f"was superseded {count} times")
     later = events.alias("later")
-    standing = (
-        select(events.c.comparison_id, events.c.annotator_id, func.count())
-        .where(events.c.kind == "judgement")
-        .where(~exists().where(later.c.supersedes == events.c.id))
-        .group_by(events.c.comparison_id, events.c.annotator_id)
-        .having(func.count() > 1)
-    )
-    for comparison, annotator, count in connection.execute(standing):
-        problem = f"has {count} standing judgements of annotator {annotator}"
-        yield Finding(table="comparisons", record=str(comparison), problem=problem)
+    for kind, column in ledger.ASKED_ONCE.items():
+        standing = (
+            select(column, events.c.annotator_id, func.count())
+            .where(events.c.kind == kind)
+            .where(~exists().where(later.c.supersedes == events.c.id))
+            .group_by(column, events.c.annotator_id)
+            .having(func.count() > 1)
+        )
+        (asked,) = column.foreign_keys
+        for id_, annotator, count in connection.execute(standing):
+            problem = f"has {count} standing {kind}s of annotator {annotator}"
+            yield Finding(table=asked.column.table.name, record=str(id_), problem=problem)
     yield from _check_superseding(connection)
 
 
@@ -122,6 +142,9 @@ def _check_superseding(connection: Connection) -> Iterator[Finding]:
                 target.c.seq >= events.c.seq,
                 target.c.annotator_id != events.c.annotator_id,
                 target.c.comparison_id != events.c.comparison_id,
+                target.c.response_set_id != events.c.response_set_id,
+                and_(events.c.kind == "rating", target.c.response_id != events.c.response_id),
+                and_(events.c.kind != "retract", target.c.kind != events.c.kind),
                 target.c.kind == "retract",
             )
         )
@@ -145,6 +168,13 @@ def _check_snapshots_alike(
                 ):
                     digests[snapshot.id].add(line)
         bar.advance(len(block))
+    for ranking in ranking_rows(connection, alike[0].purposes):
+        for snapshot in alike:
+            if ranking.judged.seq <= snapshot.up_to_seq and (
+                ranking.superseded_at is None or ranking.superseded_at > snapshot.up_to_seq
+            ):
+                digests[snapshot.id].add(ranking.line)
+        bar.advance()
     for snapshot in alike:
         digest = digests[snapshot.id]
         if (digest.count, digest.hexdigest()) != (snapshot.event_count, snapshot.content_sha256):

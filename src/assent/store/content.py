@@ -5,6 +5,7 @@ changes nothing and returns the same id. Functions take an open transaction.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, Table, and_, exists, select
@@ -17,6 +18,7 @@ from assent.store.identity import (
     require_finite,
     require_seed,
     require_text,
+    said_since,
     sha256_hex,
 )
 from assent.store.records import (
@@ -30,17 +32,18 @@ from assent.store.records import (
     StoredResponse,
     StoredSampler,
 )
-from assent.store.rows import add_missing, chunks, parsed_object, require
+from assent.store.rows import add_missing, chunks, parsed_object, prompt_text, require
 from assent.store.schema import (
     annotators,
     comparisons,
     events,
     model_versions,
     prompts,
+    response_sets,
     responses,
     samplers,
 )
-from assent.types import Prompt, Split
+from assent.types import ChatPrompt, Prompt, Split
 
 IDENTITY: Mapping[Table, tuple[str, ...]] = {
     prompts: ("text", "kind", "source", "split", "group"),
@@ -56,13 +59,18 @@ IDENTITY: Mapping[Table, tuple[str, ...]] = {
         "index",
     ),
     annotators: ("name",),
+    response_sets: ("prompt_id", "response_ids", "purpose", "round", "index"),
 }
 """The columns that make a record what it is; its id is derived from them, in this order."""
+
+IDENTITY_SINCE: Mapping[Table, tuple[str, ...]] = {prompts: ("messages",)}
+"""More such columns, which older records lack: they count where they are not null."""
 
 
 def derived_id(table: Table, row: Mapping[str, Any]) -> str:
     """The id that a record's content gives."""
-    return content_id(table.name, *(row[name] for name in IDENTITY[table]))
+    later = {name: row[name] for name in IDENTITY_SINCE.get(table, ())}
+    return content_id(table.name, *(row[name] for name in IDENTITY[table]), *said_since(**later))
 
 
 def add_prompts(connection: Connection, new: Sequence[Prompt], created_at: str) -> list[str]:
@@ -71,11 +79,12 @@ def add_prompts(connection: Connection, new: Sequence[Prompt], created_at: str) 
     for number, prompt in enumerate(new, start=1):
         require_text(prompt.text, f"prompt {number}")
         content = {
-            "text": prompt.text,
+            "text": str(prompt.text),
             "kind": prompt.kind,
             "source": prompt.source,
             "split": prompt.split,
             "group": prompt.group,
+            "messages": _messages(prompt.text, f"prompt {number}"),
         }
         rows.append({"id": derived_id(prompts, content), **content})
     return add_missing(connection, prompts, rows, created_at)
@@ -93,7 +102,7 @@ def list_prompts(
     return [
         StoredPrompt(
             id=row.id,
-            text=row.text,
+            text=prompt_text(row.text, row.messages),
             kind=row.kind,
             source=row.source,
             split=row.split,
@@ -250,6 +259,7 @@ def list_comparisons(
         select(
             comparisons,
             prompts.c.text.label("prompt"),
+            prompts.c.messages,
             first.c.text.label("first"),
             second.c.text.label("second"),
         )
@@ -279,7 +289,7 @@ def list_comparisons(
         StoredComparison(
             id=row["id"],
             prompt_id=row["prompt_id"],
-            prompt=row["prompt"],
+            prompt=prompt_text(row["prompt"], row["messages"]),
             first_response_id=row["first_response_id"],
             first=row["first"],
             second_response_id=row["second_response_id"],
@@ -330,6 +340,15 @@ def list_annotators(connection: Connection) -> list[StoredAnnotator]:
         )
         for row in connection.execute(select(annotators).order_by(annotators.c.position))
     ]
+
+
+def _messages(prompt: str, where: str) -> str | None:
+    if not isinstance(prompt, ChatPrompt):
+        return None
+    for turn, message in enumerate(prompt.messages, start=1):
+        require_text(message.role, f"{where}: role of message {turn}")
+        require_text(message.content, f"{where}: message {turn}")
+    return canonical_json([asdict(message) for message in prompt.messages])
 
 
 def _sides(connection: Connection, new: Sequence[NewComparison]) -> dict[str, tuple[str, str]]:

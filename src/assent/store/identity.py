@@ -43,6 +43,14 @@ def joined(*fields: Field) -> str:
     return "\x00".join(map(str, fields))
 
 
+def said_since(**later: Field) -> list[Field]:
+    """Fields of columns that older records lack: hashed by name, and only where they say something.
+
+    So what was hashed before a column came hashes the same after.
+    """
+    return [f"{name}={value}" for name, value in later.items() if value is not None]
+
+
 def content_id(table: str, *fields: Field) -> str:
     """The id of a record: 32 hexadecimal digits of the hash of its table and what it says."""
     return sha256_hex(joined(table, *fields))[:32]

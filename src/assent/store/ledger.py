@@ -1,15 +1,16 @@
-"""The ledger: judgements, demonstrations and their undoing, as events that are only ever added.
+"""The ledger: feedback of every kind and its undoing, as events that are only ever added.
 
-An edit or an undo is a new event that supersedes the old one, at most once for each event, so what
-happened to a judgement is a line and not a tree. Each event carries the hash of the one before it.
-Functions take an open writing transaction, in which nobody else can append.
+`recording` says what each kind of event holds. An edit or an undo is a new event that supersedes
+the old one, at most once for each event, so what happened to a judgement is a line and not a tree.
+Each event carries the hash of the one before it. Functions take an open writing transaction, in
+which nobody else can append.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
-from sqlalchemy import Connection, exists, insert, select, update
+from sqlalchemy import Column, Connection, exists, insert, select, update
 
 from assent.errors import (
     AlreadyJudged,
@@ -19,36 +20,19 @@ from assent.errors import (
     StoreError,
     UnknownRecord,
 )
-from assent.store.content import add_responses
 from assent.store.identity import (
     Field,
     canonical_json,
     content_id,
     joined,
-    require_finite,
     require_text,
+    said_since,
     sha256_hex,
 )
-from assent.store.records import (
-    EventKind,
-    NewDemonstration,
-    NewJudgement,
-    NewResponse,
-    Recorded,
-    StoredDemonstration,
-    StoredEvent,
-)
-from assent.store.rows import chunks, parsed_object, require
-from assent.store.schema import (
-    annotators,
-    comparisons,
-    events,
-    ledger_heads,
-    prompts,
-    responses,
-)
+from assent.store.records import EventKind, Recorded, StoredEvent
+from assent.store.rows import AnyRow, by_name, chunks, parsed_object, require
+from assent.store.schema import annotators, events, ledger_heads, responses
 from assent.store.times import from_text
-from assent.types import Verdict
 
 GENESIS = "0" * 64
 """What the first event chains to."""
@@ -56,31 +40,60 @@ GENESIS = "0" * 64
 PAYLOAD_VERSION = 1
 """Written into every payload as `v`, so that a later form can be told apart."""
 
-MAX_STRENGTH = 3
+ASKED_ONCE: Mapping[str, Column[str]] = {
+    "judgement": events.c.comparison_id,
+    "ranking": events.c.response_set_id,
+    "rating": events.c.response_id,
+}
+"""Kinds of which an annotator has at most one that stands, and the column that says about what."""
 
-VERDICTS = get_args(Verdict)
+Content = tuple[str | None, ...]
+
+_CONTENT = (
+    "kind",
+    "comparison_id",
+    "response_id",
+    "response_set_id",
+    "refinement_id",
+    "supersedes",
+    "payload",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Draft:
+class Draft:
     """An event before it has a place in the ledger."""
 
     kind: EventKind
-    comparison_id: str | None
-    response_id: str | None
-    prompt_id: str | None
     annotator_id: str
     idempotency_key: str
     supersedes: str | None
     payload: str
+    comparison_id: str | None = None
+    response_id: str | None = None
+    response_set_id: str | None = None
+    refinement_id: str | None = None
+    prompt_id: str | None = None
+    """What a demonstration answers: an edited one is another response to the same prompt."""
 
     @property
     def id(self) -> str:
+        """Who sent it under which key."""
         return event_id(self.annotator_id, self.idempotency_key)
 
     @property
-    def subject(self) -> tuple[str | None, ...]:
-        return (self.kind, self.comparison_id, self.response_id, self.supersedes, self.payload)
+    def content(self) -> Content:
+        """What must be the same when the same key comes back."""
+        return tuple(getattr(self, name) for name in _CONTENT)
+
+    @property
+    def asked(self) -> str | None:
+        """What the event answers and an annotator may answer only once: its kind and an id.
+
+        Nothing for a demonstration or a criticism: of those an annotator may give several.
+        """
+        column = ASKED_ONCE.get(self.kind)
+        return None if column is None else f"{self.kind} {getattr(self, column.name)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +101,11 @@ class _Known:
     """What the ledger already says about one event."""
 
     seq: int
+    kind: EventKind
     annotator_id: str
-    prompt_id: str | None
-    subject: tuple[str | None, ...]
+    about: tuple[str | None, ...]
+    """Comparison, response set, and the prompt or the response: what an edit must share."""
+    content: Content
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,40 +116,7 @@ class _Ledger:
     superseded: dict[str, str]
     """Event to the event that superseded it."""
     live: dict[tuple[str, str], str]
-    """(comparison, annotator) to the judgement that stands."""
-
-
-def record_judgements(
-    connection: Connection, new: Sequence[NewJudgement], created_at: str
-) -> list[Recorded]:
-    """Append judgements; see `Store.record_judgements`."""
-    drafts = [_judgement_draft(judgement, n) for n, judgement in enumerate(new, start=1)]
-    require(connection, comparisons, (draft.comparison_id for draft in drafts))
-    return _append(connection, drafts, created_at)
-
-
-def record_demonstrations(
-    connection: Connection, new: Sequence[NewDemonstration], created_at: str
-) -> list[Recorded]:
-    """Append demonstrations with the responses they write; see `Store.record_demonstrations`."""
-    written = [
-        NewResponse(prompt_id=one.prompt_id, text=one.text, origin="demonstration") for one in new
-    ]
-    ids = add_responses(connection, written, created_at)
-    drafts = [
-        _Draft(
-            kind="demonstration",
-            comparison_id=None,
-            response_id=id_,
-            prompt_id=one.prompt_id,
-            annotator_id=one.annotator_id,
-            idempotency_key=_key(one.idempotency_key, f"demonstration {number}"),
-            supersedes=one.supersedes,
-            payload=canonical_json({"v": PAYLOAD_VERSION}),
-        )
-        for number, (one, id_) in enumerate(zip(new, ids, strict=True), start=1)
-    ]
-    return _append(connection, drafts, created_at)
+    """(`Draft.asked`, annotator) to the answer that stands."""
 
 
 def retract(
@@ -144,39 +126,18 @@ def retract(
     row = connection.execute(select(events).where(events.c.id == target)).first()
     if row is None:
         raise _unknown_event(target)
-    draft = _Draft(
+    draft = Draft(
         kind="retract",
         comparison_id=row.comparison_id,
         response_id=row.response_id,
-        prompt_id=None,
+        response_set_id=row.response_set_id,
+        refinement_id=row.refinement_id,
         annotator_id=annotator,
-        idempotency_key=_key(idempotency_key, "retraction"),
+        idempotency_key=checked_key(idempotency_key, "retraction"),
         supersedes=target,
         payload=canonical_json({"v": PAYLOAD_VERSION}),
     )
-    return _append(connection, [draft], created_at)[0]
-
-
-def list_demonstrations(connection: Connection) -> list[StoredDemonstration]:
-    """Demonstrations that stand, in the order given."""
-    later = events.alias("later")
-    query = (
-        select(
-            events.c.id.label("event_id"),
-            events.c.seq,
-            events.c.annotator_id,
-            responses.c.prompt_id,
-            prompts.c.text.label("prompt"),
-            responses.c.id.label("response_id"),
-            responses.c.text.label("response"),
-        )
-        .join(responses, responses.c.id == events.c.response_id)
-        .join(prompts, prompts.c.id == responses.c.prompt_id)
-        .where(events.c.kind == "demonstration")
-        .where(~exists().where(later.c.supersedes == events.c.id))
-        .order_by(events.c.seq)
-    )
-    return [StoredDemonstration(**row) for row in connection.execute(query).mappings()]
+    return append(connection, [draft], created_at)[0]
 
 
 def list_events(connection: Connection, after_seq: int, limit: int | None) -> list[StoredEvent]:
@@ -218,46 +179,21 @@ told from a changed one.
 """
 
 
-def event_hash(*fields: Field) -> str:
-    """The hash of an event, from the columns named in `HASHED`."""
-    return sha256_hex(joined(*fields))
+HASHED_SINCE = ("response_set_id", "refinement_id")
+"""Columns that came later: hashed by name, and only where they are not null."""
 
 
-def _judgement_draft(judgement: NewJudgement, number: int) -> _Draft:
-    where = f"judgement {number}"
-    if judgement.verdict not in VERDICTS:
-        message = f"{where}: verdict is {judgement.verdict!r}; use one of {', '.join(VERDICTS)}"
-        raise DataError(message)
-    strength, seconds = judgement.strength, judgement.seconds_spent
-    if strength is not None and not 1 <= strength <= MAX_STRENGTH:
-        message = f"{where}: strength is {strength}; use 1 to {MAX_STRENGTH}, or leave it out"
-        raise DataError(message)
-    require_finite(seconds, f"{where}: seconds_spent")
-    if seconds is not None and seconds < 0:
-        message = f"{where}: seconds_spent is {seconds}; it cannot be negative"
-        raise DataError(message)
-    if judgement.note is not None:
-        require_text(judgement.note, f"{where}: note")
-    payload = {
-        "v": PAYLOAD_VERSION,
-        "verdict": judgement.verdict,
-        "strength": strength,
-        "note": judgement.note,
-        "seconds_spent": seconds,
-    }
-    return _Draft(
-        kind="judgement",
-        comparison_id=judgement.comparison_id,
-        response_id=None,
-        prompt_id=None,
-        annotator_id=judgement.annotator_id,
-        idempotency_key=_key(judgement.idempotency_key, where),
-        supersedes=judgement.supersedes,
-        payload=canonical_json({k: v for k, v in payload.items() if v is not None}),
-    )
+def event_hash(*fields: Field, **later: Field) -> str:
+    """The hash of an event, from the columns named in `HASHED` and `HASHED_SINCE`."""
+    return sha256_hex(joined(*fields, *said_since(**later)))
 
 
-def _key(key: str, where: str) -> str:
+def checked_key(key: str, where: str) -> str:
+    """An idempotency key that can be stored.
+
+    Raises:
+        DataError: it is empty, too long, or no text.
+    """
     require_text(key, f"{where}: idempotency_key")
     longest = 200
     if not 0 < len(key) <= longest:
@@ -266,7 +202,7 @@ def _key(key: str, where: str) -> str:
     return key
 
 
-def _append(connection: Connection, drafts: Sequence[_Draft], created_at: str) -> list[Recorded]:
+def append(connection: Connection, drafts: Sequence[Draft], created_at: str) -> list[Recorded]:
     """Give each draft its place at the end of the chain, or its old place if it was sent before."""
     require(connection, annotators, (draft.annotator_id for draft in drafts))
     ledger = _read(connection, drafts)
@@ -287,6 +223,8 @@ def _append(connection: Connection, drafts: Sequence[_Draft], created_at: str) -
             "kind": draft.kind,
             "comparison_id": draft.comparison_id,
             "response_id": draft.response_id,
+            "response_set_id": draft.response_set_id,
+            "refinement_id": draft.refinement_id,
             "annotator_id": draft.annotator_id,
             "idempotency_key": draft.idempotency_key,
             "supersedes": draft.supersedes,
@@ -294,7 +232,9 @@ def _append(connection: Connection, drafts: Sequence[_Draft], created_at: str) -
             "created_at": created_at,
             "prev_hash": prev_hash,
         }
-        prev_hash = row["hash"] = event_hash(*(row[name] for name in HASHED))
+        prev_hash = row["hash"] = event_hash(
+            *(row[name] for name in HASHED), **{name: row[name] for name in HASHED_SINCE}
+        )
         rows.append(row)
         recorded.append(Recorded(event_id=draft.id, seq=seq, replayed=False))
         _add_to(ledger, draft, seq)
@@ -304,11 +244,11 @@ def _append(connection: Connection, drafts: Sequence[_Draft], created_at: str) -
     return recorded
 
 
-def _sent_before(draft: _Draft, ledger: _Ledger) -> Recorded | None:
+def _sent_before(draft: Draft, ledger: _Ledger) -> Recorded | None:
     known = ledger.known.get(draft.id)
     if known is None:
         return None
-    if known.subject != draft.subject:
+    if known.content != draft.content:
         message = (
             f"idempotency key {draft.idempotency_key!r} of annotator {draft.annotator_id} was used "
             f"for event {draft.id}, which says something else; send a changed judgement under a "
@@ -318,29 +258,29 @@ def _sent_before(draft: _Draft, ledger: _Ledger) -> Recorded | None:
     return Recorded(event_id=draft.id, seq=known.seq, replayed=True)
 
 
-def _require_allowed(draft: _Draft, ledger: _Ledger) -> None:
+def _require_allowed(draft: Draft, ledger: _Ledger) -> None:
     target = draft.supersedes
     if target is not None:
         _require_supersedable(draft, target, ledger)
-    if draft.kind == "judgement":
-        standing = ledger.live.get((str(draft.comparison_id), draft.annotator_id))
+    if draft.asked is not None:
+        standing = ledger.live.get((draft.asked, draft.annotator_id))
         if standing not in (None, target):
+            done, what = _DONE[draft.kind]
             message = (
-                f"annotator {draft.annotator_id} has judged comparison {draft.comparison_id} "
-                f"(event {standing}); supersede that event to change the verdict"
+                f"annotator {draft.annotator_id} has {done} {what} {draft.asked.split()[1]} "
+                f"(event {standing}); supersede that event to change it"
             )
             raise AlreadyJudged(message)
 
 
-def _require_supersedable(draft: _Draft, target: str, ledger: _Ledger) -> None:
+def _require_supersedable(draft: Draft, target: str, ledger: _Ledger) -> None:
     known = ledger.known.get(target)
     if known is None:
         raise _unknown_event(target)
     if target in ledger.superseded:
         message = f"event {target} was edited or undone by event {ledger.superseded[target]}"
         raise AlreadySuperseded(message)
-    kind, comparison_id = known.subject[:2]
-    if kind == "retract":
+    if known.kind == "retract":
         message = f"event {target} is an undoing and stays; judge or demonstrate again instead"
         raise StoreError(message)
     if known.annotator_id != draft.annotator_id:
@@ -348,30 +288,34 @@ def _require_supersedable(draft: _Draft, target: str, ledger: _Ledger) -> None:
         raise StoreError(message)
     if draft.kind == "retract":
         return
-    same = comparison_id == draft.comparison_id and known.prompt_id == draft.prompt_id
-    if kind != draft.kind or not same:
-        message = f"event {target} is a {kind} about something else, so this cannot replace it"
+    if known.kind != draft.kind or known.about != _about(draft, draft.prompt_id):
+        message = (
+            f"event {target} is a {known.kind} about something else, so this cannot replace it"
+        )
         raise StoreError(message)
 
 
-def _add_to(ledger: _Ledger, draft: _Draft, seq: int) -> None:
+def _about(event: Draft | AnyRow, prompt_id: str | None) -> tuple[str | None, ...]:
+    demonstrated = prompt_id if event.kind == "demonstration" else event.response_id
+    return (event.comparison_id, event.response_set_id, demonstrated)
+
+
+def _add_to(ledger: _Ledger, draft: Draft, seq: int) -> None:
     ledger.known[draft.id] = _Known(
         seq=seq,
+        kind=draft.kind,
         annotator_id=draft.annotator_id,
-        prompt_id=draft.prompt_id,
-        subject=draft.subject,
+        about=_about(draft, draft.prompt_id),
+        content=draft.content,
     )
     if draft.supersedes is not None:
         ledger.superseded[draft.supersedes] = draft.id
-    if draft.comparison_id is not None:
-        pair = (draft.comparison_id, draft.annotator_id)
-        if draft.kind == "judgement":
-            ledger.live[pair] = draft.id
-        else:
-            ledger.live.pop(pair, None)
+        ledger.live = {k: id_ for k, id_ in ledger.live.items() if id_ != draft.supersedes}
+    if draft.asked is not None:
+        ledger.live[draft.asked, draft.annotator_id] = draft.id
 
 
-def _read(connection: Connection, drafts: Sequence[_Draft]) -> _Ledger:
+def _read(connection: Connection, drafts: Sequence[Draft]) -> _Ledger:
     ledger = _Ledger(known={}, superseded={}, live={})
     targets = [draft.supersedes for draft in drafts if draft.supersedes is not None]
     query = select(events, responses.c.prompt_id).outerjoin(
@@ -381,41 +325,43 @@ def _read(connection: Connection, drafts: Sequence[_Draft]) -> _Ledger:
         for row in connection.execute(query.where(events.c.id.in_(chunk))):
             ledger.known[row.id] = _Known(
                 seq=row.seq,
+                kind=row.kind,
                 annotator_id=row.annotator_id,
-                prompt_id=row.prompt_id,
-                subject=(
-                    row.kind,
-                    row.comparison_id,
-                    row.response_id,
-                    row.supersedes,
-                    row.payload,
-                ),
+                about=_about(row, row.prompt_id),
+                content=tuple(by_name(row)[name] for name in _CONTENT),
             )
     for chunk in chunks(targets):
         superseding = select(events.c.supersedes, events.c.id)
         for row in connection.execute(superseding.where(events.c.supersedes.in_(chunk))):
             ledger.superseded[row.supersedes] = row.id
-    ledger.live.update(
-        _standing(connection, (d.comparison_id for d in drafts if d.kind == "judgement"))
-    )
+    for kind, column in ASKED_ONCE.items():
+        asked = [getattr(draft, column.name) for draft in drafts if draft.kind == kind]
+        ledger.live.update(_standing(connection, kind, column, asked))
     return ledger
 
 
 def _standing(
-    connection: Connection, comparison_ids: Iterable[str | None]
+    connection: Connection, kind: str, column: Column[str], asked: Sequence[str]
 ) -> dict[tuple[str, str], str]:
     later = events.alias("later")
     query = (
-        select(events.c.comparison_id, events.c.annotator_id, events.c.id)
-        .where(events.c.kind == "judgement")
+        select(column, events.c.annotator_id, events.c.id)
+        .where(events.c.kind == kind)
         .where(~exists().where(later.c.supersedes == events.c.id))
     )
     standing: dict[tuple[str, str], str] = {}
-    for chunk in chunks([id_ for id_ in comparison_ids if id_ is not None]):
-        for row in connection.execute(query.where(events.c.comparison_id.in_(chunk))):
-            standing[row.comparison_id, row.annotator_id] = row.id
+    for chunk in chunks(asked):
+        for subject, annotator, id_ in connection.execute(query.where(column.in_(chunk))):
+            standing[f"{kind} {subject}", annotator] = id_
     return standing
 
 
 def _unknown_event(id_: str) -> UnknownRecord:
     return UnknownRecord(f"events has no record {id_}")
+
+
+_DONE = {
+    "judgement": ("judged", "comparison"),
+    "ranking": ("ranked", "response set"),
+    "rating": ("rated", "response"),
+}

@@ -2,7 +2,9 @@
 
 `New…` records are handed in; the others are read back. Texts are kept as they are given. Sides are
 `first` and `second` as stored; `shown_order` says which of them stood on the left. Times are aware
-and in UTC, by the clock of whoever writes. Paths are POSIX and relative to the project folder.
+and in UTC, by the clock of whoever writes. Paths are POSIX and relative to the project folder. A
+prompt's text is a `types.ChatPrompt` where the prompt is a chat. Feedback on other things than two
+responses is in `feedback_records`.
 """
 
 from collections.abc import Mapping
@@ -10,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from assent.store.feedback_records import Context
 from assent.types import PromptKind, Split, Verdict
 
 Origin = Literal["sample", "demonstration", "edit", "import"]
@@ -23,7 +26,7 @@ ShownOrder = Literal["first_left", "second_left"]
 
 AnnotatorKind = Literal["human", "simulated", "model"]
 
-EventKind = Literal["judgement", "demonstration", "retract"]
+EventKind = Literal["judgement", "demonstration", "ranking", "rating", "criticism", "retract"]
 
 RunStatus = Literal["running", "done", "failed", "interrupted"]
 
@@ -137,9 +140,17 @@ class NewJudgement:
     verdict: Verdict
     idempotency_key: str
     strength: int | None = None
-    """How clearly the winner won: 1 (slightly) to 3 (much)."""
+    """How clearly the winner won: 1 (barely) to 4 (much)."""
+    margin: float | None = None
+    """The winner's lead in another unit, such as points of a score."""
+    confidence: float | None = None
+    """How sure the annotator was, on the scale of whoever asked."""
+    flags: tuple[str, ...] = ()
+    """Short words for what else was wrong or remarkable, such as `unsafe`."""
     note: str | None = None
     seconds_spent: float | None = None
+    context: Context = field(default_factory=dict)
+    """What else the asker keeps about how it was asked: see `feedback_records`."""
     supersedes: str | None = None
 
 
@@ -151,6 +162,8 @@ class NewDemonstration:
     text: str
     annotator_id: str
     idempotency_key: str
+    seconds_spent: float | None = None
+    context: Context = field(default_factory=dict)
     supersedes: str | None = None
 
 
@@ -179,6 +192,8 @@ class StoredEvent:
     created_at: datetime
     prev_hash: str
     hash: str
+    response_set_id: str | None = None
+    refinement_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +211,7 @@ class StoredDemonstration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A fixed set of judgements: those of `purposes` that were live after event `up_to_seq`."""
+    """Judgements and rankings fixed: those of `purposes` that were live after event `up_to_seq`."""
 
     id: str
     name: str
@@ -222,6 +237,11 @@ class JudgedPair:
     verdict: Verdict
     strength: int | None
     round: int
+    margin: float | None = None
+    confidence: float | None = None
+    flags: tuple[str, ...] = ()
+    note: str | None = None
+    context: Context = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, Row, Select, Table, func, insert, select
 
 from assent.errors import UnknownRecord
+from assent.types import ChatPrompt, Message
 
 AnyRow = Row[*tuple[Any, ...]]
 AnySelect = Select[*tuple[Any, ...]]
@@ -69,13 +70,25 @@ def add_missing(
 
 def in_order(connection: Connection, query: AnySelect) -> Iterator[Sequence[AnyRow]]:
     """The rows of a query in blocks, so that a million of them need little memory."""
-    result = connection.execution_options(yield_per=_BLOCK).execute(query)
+    result = connection.execute(query, execution_options={"yield_per": _BLOCK})
     yield from result.partitions()
 
 
 def by_name(row: AnyRow) -> Mapping[str, Any]:
     """A row's values by column name, without copying them."""
     return cast("Mapping[str, Any]", row._mapping)
+
+
+def prompt_text(text: str, messages: str | None) -> str:
+    """A prompt from its two columns: a `ChatPrompt` where it has turns."""
+    if messages is None:
+        return text
+    return ChatPrompt([Message(one["role"], one["content"]) for one in json.loads(messages)])
+
+
+def parsed_ids(text: str) -> tuple[str, ...]:
+    """The ids in a column that holds a JSON list of them."""
+    return tuple(json.loads(text))
 
 
 def parsed_object(text: str) -> dict[str, Any]:

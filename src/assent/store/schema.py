@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import SchemaItem
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every migration this version knows, oldest first; the last is what the code needs."""
 
 # Constraints get predictable names, so that a later migration can drop them on both databases.
@@ -67,6 +67,7 @@ prompts = Table(
     Column("split", String(16), nullable=False),
     Column("group", Text, nullable=False),
     _created(),
+    Column("messages", Text),
     _one_of("kind", "plain", "few_shot", "user"),
     _one_of("split", "train", "validation", "test"),
 )
@@ -203,6 +204,31 @@ comparisons = Table(
     CheckConstraint("first_response_id <> second_response_id", name="two_responses"),
 )
 
+response_sets = Table(
+    "response_sets",
+    metadata,
+    _id(),
+    _position(),
+    Column("prompt_id", ForeignKey("prompts.id"), nullable=False),
+    Column("response_ids", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("index", Integer, nullable=False),
+    _created(),
+)
+"""Two to nine responses to one prompt, to be put in order."""
+
+response_set_members = Table(
+    "response_set_members",
+    metadata,
+    Column("response_set_id", ForeignKey("response_sets.id"), primary_key=True),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("response_id", ForeignKey("responses.id"), nullable=False, index=True),
+    UniqueConstraint("response_set_id", "response_id"),
+    CheckConstraint("place BETWEEN 1 AND 9", name="place"),
+)
+"""`response_sets.response_ids` again, one a row: so that a set can be found from a response."""
+
 events = Table(
     "events",
     metadata,
@@ -216,7 +242,9 @@ events = Table(
     Column("id", String(64), nullable=False, unique=True),
     Column("kind", String(16), nullable=False),
     Column("comparison_id", ForeignKey("comparisons.id")),
-    Column("response_id", ForeignKey("responses.id")),
+    Column("response_id", ForeignKey("responses.id"), index=True),
+    Column("response_set_id", ForeignKey("response_sets.id")),
+    Column("refinement_id", ForeignKey("responses.id")),
     Column("annotator_id", ForeignKey("annotators.id"), nullable=False),
     Column("idempotency_key", Text, nullable=False),
     Column("supersedes", ForeignKey("events.id"), unique=True),
@@ -226,10 +254,17 @@ events = Table(
     Column("hash", String(64), nullable=False, unique=True),
     UniqueConstraint("annotator_id", "idempotency_key"),
     Index(None, "comparison_id", "annotator_id"),
-    _one_of("kind", "judgement", "demonstration", "retract"),
+    Index(None, "response_set_id", "annotator_id"),
+    _one_of("kind", "judgement", "demonstration", "ranking", "rating", "criticism", "retract"),
     CheckConstraint(
-        "(kind = 'judgement' AND comparison_id IS NOT NULL AND response_id IS NULL)"
-        " OR (kind = 'demonstration' AND comparison_id IS NULL AND response_id IS NOT NULL)"
+        "(kind = 'judgement' AND comparison_id IS NOT NULL AND response_id IS NULL"
+        " AND response_set_id IS NULL AND refinement_id IS NULL)"
+        " OR (kind IN ('demonstration', 'rating') AND response_id IS NOT NULL"
+        " AND comparison_id IS NULL AND response_set_id IS NULL AND refinement_id IS NULL)"
+        " OR (kind = 'ranking' AND response_set_id IS NOT NULL AND comparison_id IS NULL"
+        " AND response_id IS NULL AND refinement_id IS NULL)"
+        " OR (kind = 'criticism' AND response_id IS NOT NULL AND comparison_id IS NULL"
+        " AND response_set_id IS NULL)"
         " OR (kind = 'retract' AND supersedes IS NOT NULL)",
         name="subject",
     ),

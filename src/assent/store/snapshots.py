@@ -1,8 +1,9 @@
 """Snapshots: which judgements a model was trained on, fixed for ever by a hash of their content.
 
-A judgement is in a snapshot when its comparison has one of the purposes, it was recorded at or
-before `up_to_seq`, and no event up to there superseded it. The hash covers each judgement and the
-texts it was about, so a snapshot read back is the one that was taken, or it is refused.
+A judgement or a ranking is in a snapshot when its comparison or response set has one of the
+purposes, it was recorded at or before `up_to_seq`, and no event up to there superseded it. The hash
+covers each judgement, then each ranking, and the texts they were about, so a snapshot read back is
+the one that was taken, or it is refused.
 """
 
 import hashlib
@@ -11,10 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from sqlalchemy import Connection, RowMapping, and_, insert, or_, select
 
 from assent.errors import DataError, IdempotencyConflict, StoreDamaged, UnknownRecord
-from assent.store.identity import canonical_json, content_id, joined, require_text
+from assent.store.feedback_records import JudgedRanking
+from assent.store.identity import canonical_json, content_id, joined, require_text, said_since
 from assent.store.records import JudgedPair, Snapshot
-from assent.store.rows import AnyRow, AnySelect, parsed_object
+from assent.store.rows import AnyRow, AnySelect, parsed_object, prompt_text
 from assent.store.schema import comparisons, events, ledger_heads, prompts, responses, snapshots
+from assent.store.standing import ranking_rows
 
 _HASHED = 8
 
@@ -51,6 +54,8 @@ def take(
     digest = ContentDigest()
     for row in _rows(connection, wanted, last):
         digest.add(content_line(row))
+    for ranking in ranking_rows(connection, wanted, last):
+        digest.add(ranking.line)
     connection.execute(
         insert(snapshots).values(
             id=content_id("snapshots", name),
@@ -98,11 +103,27 @@ def judged_pairs(connection: Connection, id_: str) -> list[JudgedPair]:
         UnknownRecord: no such snapshot.
         StoreDamaged: its content is not what it was when the snapshot was taken.
     """
+    return _read(connection, id_)[0]
+
+
+def judged_rankings(connection: Connection, id_: str) -> list[JudgedRanking]:
+    """The rankings of a snapshot in the order they were made.
+
+    Raises:
+        UnknownRecord, StoreDamaged: as `judged_pairs`.
+    """
+    return _read(connection, id_)[1]
+
+
+def _read(connection: Connection, id_: str) -> tuple[list[JudgedPair], list[JudgedRanking]]:
     snapshot = find(connection, id_)
     rows = list(_rows(connection, snapshot.purposes, snapshot.up_to_seq))
+    rankings = list(ranking_rows(connection, snapshot.purposes, snapshot.up_to_seq))
     digest = ContentDigest()
     for row in rows:
         digest.add(content_line(row))
+    for ranking in rankings:
+        digest.add(ranking.line)
     if digest.hexdigest() != snapshot.content_sha256:
         message = (
             f"snapshot {snapshot.name!r} held {snapshot.event_count} judgements with hash "
@@ -110,7 +131,7 @@ def judged_pairs(connection: Connection, id_: str) -> list[JudgedPair]:
             f"{digest.hexdigest()[:12]}; run `assent db check` to see what was changed"
         )
         raise StoreDamaged(message)
-    return [_pair(row) for row in rows]
+    return [_pair(row) for row in rows], [ranking.judged for ranking in rankings]
 
 
 def from_row(row: RowMapping) -> Snapshot:
@@ -144,7 +165,7 @@ class ContentDigest:
 
 def content_line(row: AnyRow) -> bytes:
     """What a snapshot's hash covers of one row of `pairs_query`."""
-    return f"{joined(*row[:_HASHED])}\x00".encode()
+    return f"{joined(*row[:_HASHED], *said_since(messages=row.messages))}\x00".encode()
 
 
 def pairs_query(purposes: Iterable[str]) -> AnySelect:
@@ -169,6 +190,7 @@ def pairs_query(purposes: Iterable[str]) -> AnySelect:
             later.c.seq.label("superseded_at"),
             comparisons.c.prompt_id,
             comparisons.c.shown_order,
+            prompts.c.messages,
         )
         .join(comparisons, comparisons.c.id == events.c.comparison_id)
         .join(prompts, prompts.c.id == comparisons.c.prompt_id)
@@ -197,11 +219,16 @@ def _pair(row: AnyRow) -> JudgedPair:
         comparison_id=row.comparison_id,
         annotator_id=row.annotator_id,
         prompt_id=row.prompt_id,
-        prompt=row.prompt,
+        prompt=prompt_text(row.prompt, row.messages),
         first=row.first,
         second=row.second,
         shown_order=row.shown_order,
         verdict=payload["verdict"],
         strength=payload.get("strength"),
         round=row.round,
+        margin=payload.get("margin"),
+        confidence=payload.get("confidence"),
+        flags=tuple(payload.get("flags", ())),
+        note=payload.get("note"),
+        context=payload.get("context", {}),
     )

@@ -12,8 +12,26 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, func, select
 
-from assent.store import content, ledger, lineage, snapshots
+from assent.store import (
+    content,
+    ledger,
+    lineage,
+    recording,
+    response_sets,
+    snapshots,
+    standing,
+)
 from assent.store.database import Database
+from assent.store.feedback_records import (
+    JudgedRanking,
+    NewCriticism,
+    NewRanking,
+    NewRating,
+    NewResponseSet,
+    StoredCriticism,
+    StoredRating,
+    StoredResponseSet,
+)
 from assent.store.records import (
     Ancestor,
     AnnotatorKind,
@@ -130,6 +148,32 @@ class Store:
         with self.database.reading() as connection:
             return content.list_comparisons(connection, purpose, round, unjudged_by)
 
+    def add_response_sets(self, new: Sequence[NewResponseSet]) -> list[str]:
+        """Add sets of two to nine responses to one prompt, to be ranked; return their ids in order.
+
+        Raises:
+            UnknownRecord: no such prompt or response.
+            DataError: too few or too many responses, two that read the same, or one that answers
+                another prompt.
+        """
+        with self._writing() as (connection, now):
+            return response_sets.add_response_sets(connection, new, now)
+
+    def response_sets(
+        self,
+        *,
+        purpose: str | None = None,
+        round: int | None = None,  # noqa: A002 - as in `comparisons`
+        unranked_by: str | None = None,
+    ) -> list[StoredResponseSet]:
+        """Response sets with their texts in the order added, all or those that match.
+
+        Raises:
+            UnknownRecord: `unranked_by` is no annotator.
+        """
+        with self.database.reading() as connection:
+            return response_sets.list_response_sets(connection, purpose, round, unranked_by)
+
     def add_annotator(
         self, name: str, kind: AnnotatorKind, parameters: Mapping[str, Any] | None = None
     ) -> str:
@@ -164,7 +208,7 @@ class Store:
             StoreError: the event to supersede is another annotator's or about something else.
         """
         with self._writing() as (connection, now):
-            return ledger.record_judgements(connection, new, now)
+            return recording.record_judgements(connection, new, now)
 
     def record_demonstrations(self, new: Sequence[NewDemonstration]) -> list[Recorded]:
         """Append demonstrations and the responses they write, all in one transaction.
@@ -173,10 +217,40 @@ class Store:
             As `record_judgements`, for prompts instead of comparisons.
         """
         with self._writing() as (connection, now):
-            return ledger.record_demonstrations(connection, new, now)
+            return recording.record_demonstrations(connection, new, now)
+
+    def record_rankings(self, new: Sequence[NewRanking]) -> list[Recorded]:
+        """Append rankings of response sets, all in one transaction.
+
+        Raises:
+            As `record_judgements`, for response sets instead of comparisons; a `DataError` too for
+            a response that is missing or foreign, and for ranks that are not 0, 1, 2 …
+        """
+        with self._writing() as (connection, now):
+            return recording.record_rankings(connection, new, now)
+
+    def record_ratings(self, new: Sequence[NewRating]) -> list[Recorded]:
+        """Append ratings of responses, all in one transaction.
+
+        Raises:
+            As `record_judgements`, for responses instead of comparisons; a `DataError` too for no
+            axis, or a value that is not finite or outside the scale.
+        """
+        with self._writing() as (connection, now):
+            return recording.record_ratings(connection, new, now)
+
+    def record_criticisms(self, new: Sequence[NewCriticism]) -> list[Recorded]:
+        """Append criticisms of responses, and the better responses written in their place.
+
+        Raises:
+            As `record_judgements`, but an annotator may criticise a response more than once; a
+            `DataError` too for no text, or a refinement that changes nothing.
+        """
+        with self._writing() as (connection, now):
+            return recording.record_criticisms(connection, new, now)
 
     def retract(self, event_id: str, annotator_id: str, idempotency_key: str) -> Recorded:
-        """Undo a judgement or demonstration by a superseding event; repeating it changes nothing.
+        """Undo feedback of any kind by a superseding event; repeating it changes nothing.
 
         Raises:
             UnknownRecord: no such event or annotator.
@@ -190,7 +264,17 @@ class Store:
     def demonstrations(self) -> list[StoredDemonstration]:
         """Demonstrations that stand, in the order given."""
         with self.database.reading() as connection:
-            return ledger.list_demonstrations(connection)
+            return standing.list_demonstrations(connection)
+
+    def ratings(self) -> list[StoredRating]:
+        """Ratings that stand, in the order given."""
+        with self.database.reading() as connection:
+            return standing.list_ratings(connection)
+
+    def criticisms(self) -> list[StoredCriticism]:
+        """Criticisms that stand, in the order given."""
+        with self.database.reading() as connection:
+            return standing.list_criticisms(connection)
 
     def events(self, *, after_seq: int = 0, limit: int | None = None) -> list[StoredEvent]:
         """The ledger in order, from the event after `after_seq`."""
@@ -202,7 +286,7 @@ class Store:
     def take_snapshot(
         self, name: str, *, purposes: Sequence[str] = ("reward",), up_to_seq: int | None = None
     ) -> Snapshot:
-        """Fix the judgements that stand now (or stood after event `up_to_seq`) under a name.
+        """Fix the judgements and rankings that stand now (or stood after `up_to_seq`) under a name.
 
         A name that exists gives the snapshot taken then, whatever was recorded since.
 
@@ -236,6 +320,15 @@ class Store:
         """
         with self.database.reading() as connection:
             return snapshots.judged_pairs(connection, snapshot_id)
+
+    def judged_rankings(self, snapshot_id: str) -> list[JudgedRanking]:
+        """The rankings of a snapshot in the order made, with their texts.
+
+        Raises:
+            UnknownRecord, StoreDamaged: as `judged_pairs`.
+        """
+        with self.database.reading() as connection:
+            return snapshots.judged_rankings(connection, snapshot_id)
 
     # Lineage -------------------------------------------------------------------------------------
 

@@ -14,7 +14,10 @@ from tests.store_fixtures import SETTINGS, fill, judge, start_python
 from assent.errors import NewerSchema, NotAProject, ProjectBusy, ProjectError, StoreDamaged
 from assent.store import NewRun, Project, backup_project, check_project, upgrade
 from assent.store.migrating import MIGRATIONS, require_current
+from assent.store.schema import REVISIONS
 from assent.types import Prompt
+
+NEWEST = REVISIONS[-1]
 
 
 def test_a_backup_holds_everything_and_needs_no_server(project: Project, tmp_path: Path) -> None:
@@ -122,7 +125,7 @@ def newer_migrations(folder: Path, body: str) -> Path:
         "import sqlalchemy as sa\n"
         "from alembic import op\n"
         "revision = '9001'\n"
-        "down_revision = '0001'\n"
+        f"down_revision = '{NEWEST}'\n"
         "def upgrade():\n"
         "    op.add_column('prompts', sa.Column('language', sa.Text()))\n"
         "    op.execute(\"UPDATE prompts SET language = 'en'\")\n" + body
@@ -137,11 +140,11 @@ def test_an_upgrade_keeps_a_copy_and_everything_else(project: Project, tmp_path:
 
     done = upgrade(project.root, migrations=newer_migrations(tmp_path / "newer", ""))
 
-    assert (done.from_revision, done.to_revision) == ("0001", "9001")
-    assert done.backup == project.root / "before-0001.db"
+    assert (done.from_revision, done.to_revision) == (NEWEST, "9001")
+    assert done.backup == project.root / f"before-{NEWEST}.db"
     with closing(sqlite3.connect(done.backup)) as copy:
         assert copy.execute("SELECT count(*) FROM events").fetchone() == (3,)
-        assert copy.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+        assert copy.execute("SELECT version_num FROM alembic_version").fetchone() == (NEWEST,)
         columns = [row[1] for row in copy.execute("PRAGMA table_info(prompts)")]
     assert "language" not in columns
     with project.store.database.reading() as connection:
@@ -179,7 +182,7 @@ def test_a_migration_that_fails_or_is_killed_changes_nothing(
 def test_an_upgrade_of_the_newest_does_nothing(project: Project) -> None:
     files = sorted(path.name for path in project.root.iterdir())
     done = upgrade(project.root)
-    assert (done.from_revision, done.to_revision, done.backup) == ("0001", "0001", None)
+    assert (done.from_revision, done.to_revision, done.backup) == (NEWEST, NEWEST, None)
     assert sorted(path.name for path in project.root.iterdir() if path.name != ".writing.lock") == [
         name for name in files if name != ".writing.lock"
     ]
@@ -187,9 +190,9 @@ def test_an_upgrade_of_the_newest_does_nothing(project: Project) -> None:
 
 def test_older_tables_ask_for_an_upgrade(project: Project) -> None:
     with project.store.database.reading() as connection:
-        require_current(connection, "here", ("0001",))
-        with pytest.raises(ProjectError, match=r"schema 0001 .* run `assent db upgrade`"):
-            require_current(connection, "here", ("0001", "9001"))
+        require_current(connection, "here", (NEWEST,))
+        with pytest.raises(ProjectError, match=rf"schema {NEWEST} .* run `assent db upgrade`"):
+            require_current(connection, "here", (NEWEST, "9001"))
 
 
 def test_a_project_at_work_is_not_upgraded(project: Project, tmp_path: Path) -> None:

@@ -200,8 +200,8 @@ def test_unknown_references_are_named(project: Project) -> None:
     ("change", "said"),
     [
         ({"verdict": "left"}, "verdict is 'left'; use one of first, second, tie"),
-        ({"strength": 0}, "strength is 0; use 1 to 3"),
-        ({"strength": 4}, "strength is 4"),
+        ({"strength": 0}, "strength is 0; use 1 to 4"),
+        ({"strength": 5}, "strength is 5"),
         ({"seconds_spent": -1.0}, "seconds_spent is -1.0"),
         ({"seconds_spent": float("nan")}, "seconds_spent is nan"),
         ({"note": "a\x00"}, "note: character 1"),
