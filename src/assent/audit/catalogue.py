@@ -1,0 +1,23 @@
+"""All audits, in the order they are listed and run."""
+
+from collections.abc import Sequence
+
+from assent.audit.subject import AnyAudit
+from assent.audit.sycophancy import Sycophancy
+from assent.errors import AuditError
+
+AUDITS: tuple[AnyAudit, ...] = (Sycophancy(),)
+
+
+def choose_audits(names: Sequence[str]) -> list[AnyAudit]:
+    """The audits of these names in the catalogue's order; all of them if none is named.
+
+    Raises:
+        AuditError: lists the known ones.
+    """
+    known = {audit.name: audit for audit in AUDITS}
+    for name in names:
+        if name not in known:
+            message = f"no audit is called {name!r}; choose from {', '.join(known)}"
+            raise AuditError(message)
+    return [audit for name, audit in known.items() if not names or name in names]
