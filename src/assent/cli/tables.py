@@ -15,6 +15,7 @@ from assent.report.findings import (
     marks,
     number,
     promotion_sentence,
+    waiting_sentence,
 )
 from assent.report.summary import Bounds, Point, Summary, parse_summary
 
@@ -33,8 +34,12 @@ def print_loop_table(summary: Mapping[str, Any], console: Console | None = None)
     console.print(headline(found), markup=False)
     if found.trajectory:
         console.print(_table(found), crop=False)
-    for sentence in (*baseline_sentences(found), promotion_sentence(found)):
+    for sentence in baseline_sentences(found):
         console.print(sentence, markup=False)
+    if found.waiting is None:
+        console.print(promotion_sentence(found), markup=False)
+    elif found.trajectory:  # otherwise it is the headline
+        console.print(waiting_sentence(found.waiting), markup=False)
 
 
 def _table(summary: Summary) -> Table:

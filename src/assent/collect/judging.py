@@ -29,7 +29,7 @@ def judge_all(
             share = list(comparisons[number :: len(names)])
             verdicts = judges[annotator_id].judge(
                 [_as_shown(comparison) for comparison in share],
-                derive_seed(seed, "judge", annotator_id, share[0].id if share else ""),
+                derive_seed(seed, "judge", annotator_id, *_place(share)),
             )
             events = [
                 NewJudgement(
@@ -44,6 +44,11 @@ def judge_all(
                 store.record_judgements(events[start : start + CHUNK])
                 bar.advance(len(events[start : start + CHUNK]))
     return len(comparisons)
+
+
+def _place(share: Sequence[StoredComparison]) -> tuple[object, ...]:
+    """Where a share stands, without ids: those follow from settings that draw nothing."""
+    return (share[0].purpose, share[0].round, share[0].index) if share else ()
 
 
 def _as_shown(comparison: StoredComparison) -> ResponsePair:

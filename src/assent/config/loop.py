@@ -1,5 +1,7 @@
 """Settings of the outer loop: rounds of asking, reward model, PPO, and the promotion at the end."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from assent.config.base import PositiveInt, Seed, Settings
@@ -9,7 +11,7 @@ class PromotionSettings(Settings):
     """How a checkpoint is chosen without knowing the truth."""
 
     comparisons: PositiveInt = 400
-    """Held-out comparisons against the reference, over all candidates and halvings."""
+    """Held-out comparisons against the reference, over all candidates."""
     candidates: PositiveInt = 8
     """Checkpoints to choose from, spread evenly over the rounds."""
 
@@ -23,12 +25,16 @@ class LoopSettings(Settings):
     """Comparisons asked in each round; the reward model learns from all so far."""
     points_per_round: PositiveInt = 13
     """Points of the trajectory in each round, its start and end among them, each a checkpoint."""
+    responses_per_point: PositiveInt = 128
+    """Responses to held-out prompts sampled at each point; the embedded world needs none."""
     promotion: PromotionSettings = PromotionSettings()
 
 
 class AlmanacSettings(Settings):
     """The embedded world, in place of people."""
 
+    kind: Literal["almanac"] = "almanac"
+    """Which world; there is one."""
     seed: Seed = 0
     """Of the facts; the same seed is the same world."""
     annotator: str = Field(default="flawed", min_length=1)

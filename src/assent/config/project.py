@@ -40,7 +40,10 @@ class ProjectSettings(Settings):
     """The size whose settings these began as."""
     seed: Seed = 0
     """Every random draw of the project derives from it."""
-    world: AlmanacSettings = AlmanacSettings()
+    base_model: str | None = Field(default=None, min_length=1)
+    """Where the base model came from, a folder or a hub id; the project keeps a copy of its own."""
+    world: AlmanacSettings | None = None
+    """The embedded world that makes model, prompts and judgements; without it people judge."""
     compute: ComputeSettings = ComputeSettings()
     store: StoreSettings = StoreSettings()
     pretrain: PretrainSettings = PretrainSettings()

@@ -13,15 +13,28 @@ SIZES = ("tiny", "small", "gpu")
 
 
 def size_settings(size: str, given: Mapping[str, Any]) -> ProjectSettings:
-    """Settings of a size with some of them given.
+    """Settings of a size in the embedded world, with some of them given.
 
     Raises:
         ConfigError: no such size; or what is given does not fit.
     """
+    return _settings("sizes", size, _merged({"world": {}}, given))
+
+
+def own_settings(size: str, given: Mapping[str, Any]) -> ProjectSettings:
+    """Settings of a size for a model and prompts of one's own, with some of them given.
+
+    Raises:
+        ConfigError: no such size; or what is given does not fit.
+    """
+    return _settings("own", size, given)
+
+
+def _settings(folder: str, size: str, given: Mapping[str, Any]) -> ProjectSettings:
     if size not in SIZES:
         message = f"no size is called {size!r}; choose from {', '.join(SIZES)}"
         raise ConfigError(message)
-    text = (files("assent.config") / "sizes" / f"{size}.toml").read_text(encoding="utf-8")
+    text = (files("assent.config") / folder / f"{size}.toml").read_text(encoding="utf-8")
     table = _merged(tomllib.loads(text), given)
     return load_settings(ProjectSettings, base=table, base_name=f"size {size}")
 

@@ -3,23 +3,70 @@
 import json
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from assent.config.base import Settings
+from assent.errors import ConfigError
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _COMMENT_WIDTH = 98
 
 
-def dump_toml(settings: Settings, *, comments: bool = True) -> str:
+def dump_toml(settings: Settings, *, comments: bool = True, leave_out: Collection[str] = ()) -> str:
     """The settings as TOML, defaults included; a value of None is left out, as it is the default.
 
     Args:
         settings: any settings object.
         comments: put the text that documents a field above it.
+        leave_out: names at the top that are not written and so keep their defaults.
     """
-    return "\n".join(_table(settings, settings.model_dump(mode="json"), (), comments)) + "\n"
+    values = settings.model_dump(mode="json", exclude=set(leave_out))
+    return "\n".join(_table(settings, values, (), comments)) + "\n"
+
+
+def with_value(text: str, table: str, key: str, value: str) -> str:
+    """A settings file's text with one key of a top-level table set, every other line as it was.
+
+    Args:
+        text: TOML.
+        table: for example `loop`; added at the end where there is none.
+        key: a bare key of that table.
+        value: the value as TOML spells it.
+
+    Raises:
+        ConfigError: the text spells the table in a way that a line edit cannot follow.
+    """
+    line = f"{key} = {value}"
+    lines = text.splitlines()
+    header = next((n for n, one in enumerate(lines) if _opens(one, table)), None)
+    if header is None:
+        lines += ["", f"[{table}]", line]
+    else:
+        end = next(
+            (n for n in range(header + 1, len(lines)) if lines[n].lstrip().startswith("[")),
+            len(lines),
+        )
+        old = [n for n in range(header + 1, end) if re.match(rf"\s*{key}\s*=", lines[n])]
+        if old:
+            lines[old[0]] = line
+        else:
+            lines.insert(header + 1, line)
+    edited = "\n".join(lines) + "\n"
+    wanted = tomllib.loads(f"value = {value}")["value"]
+    try:
+        stored = tomllib.loads(edited).get(table, {}).get(key)
+    except tomllib.TOMLDecodeError:
+        stored = None
+    if stored != wanted:
+        message = f"assent.toml: write it into a [{table}] table yourself: {line}"
+        raise ConfigError(message)
+    return edited
+
+
+def _opens(line: str, table: str) -> bool:
+    return re.match(rf"\s*\[\s*{re.escape(table)}\s*\]", line) is not None
 
 
 def _table(

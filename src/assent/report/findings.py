@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from assent.report.summary import Bounds, Choice, Fall, Point, RoundResult, Summary
+from assent.report.summary import Bounds, Choice, Fall, Point, RoundResult, Summary, Waiting
 
 PEAK, END, PROMOTED = "peak", "end", "promoted"
 
@@ -79,6 +79,8 @@ def duration(seconds: float) -> str:
 def headline(summary: Summary) -> str:
     """What the learned reward did, what gold did, and whether a fall of gold is established."""
     chosen = _headline_curve(summary)
+    if chosen is None and summary.waiting is not None:
+        return waiting_sentence(summary.waiting)
     if chosen is None:
         return "No policy has been trained against a learned reward yet."
     several = len({point.round for point in summary.trajectory}) > 1
@@ -90,6 +92,16 @@ def headline(summary: Summary) -> str:
             "nothing says whether quality went with it."
         )
     return f"{opening} while gold {_gold_went(chosen, summary.fall)}."
+
+
+def waiting_sentence(waiting: Waiting) -> str:
+    """How many judgements are there, how many are missing, and how to give them."""
+    ways = " or ".join(f"`{way}`" for way in waiting.ways[:-1])
+    how = f" Give them with {ways}, then go on with `{waiting.ways[-1]}`." if ways else ""
+    return (
+        f"Round {waiting.round} waits for judgements of people: {waiting.judgements} of "
+        f"{waiting.wanted} are there; {waiting.open} comparisons are open.{how}"
+    )
 
 
 def _headline_curve(summary: Summary) -> Curve | None:
@@ -187,7 +199,7 @@ def baseline_sentences(summary: Summary) -> list[str]:
     found = []
     for result in summary.rounds:
         model = result.reward_model
-        if model is None or not model.baselines:
+        if model is None or model.accuracy is None or not model.baselines:
             continue
         name, best = max(model.baselines.items(), key=lambda item: item[1].accuracy)
         shown = f"the best baseline, {name} ({number(best.accuracy, 3)})"
@@ -227,7 +239,8 @@ def promotion_sentence(summary: Summary) -> str:
         if one is not None and one.gold_mean is not None
     ]
     if chosen.gold_mean is None:
-        return f"{sentence}."
+        by = f", {chosen.rule}" if chosen.rule else ""
+        return f"{sentence}{by}."
     beside = f"; {', '.join(others)}" if others else ""
     return f"{sentence}, gold {number(chosen.gold_mean, 3)}{interval(chosen.gold_ci, 3)}{beside}."
 

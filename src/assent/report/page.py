@@ -66,6 +66,12 @@ def render(summary: Summary) -> str:
         style=Markup(environment.get_template("page.css").render()),  # noqa: S704
         summary=summary,
         headline=findings.headline(summary),
+        waiting=findings.waiting_sentence(summary.waiting) if summary.waiting else "",
+        by_kind=[
+            (curve.round, kind, figures)
+            for curve in findings.curves(summary)
+            for kind, figures in curve.end.by_kind.items()
+        ],
         fall=findings.fall_sentence(summary),
         promotion=findings.promotion_sentence(summary),
         plots=[

@@ -40,9 +40,13 @@ class Accuracy(SummaryPart):
     n: Count | None = None
 
 
-class RewardModelResult(Accuracy):
+class RewardModelResult(SummaryPart):
     """A reward model beside rules that do not read what a response says."""
 
+    accuracy: Share | None
+    """None where no judgement is held out."""
+    ci: Bounds | None = None
+    n: Count | None = None
     path: str | None = None
     baselines: dict[str, Accuracy] = {}
 
@@ -69,6 +73,33 @@ class RoundResult(SummaryPart):
     policy: PolicyResult | None = None
 
 
+class KindFigures(SummaryPart):
+    """What was measured on the prompts of one kind."""
+
+    n: Count
+    kl_nats: float
+    kl_ci: Bounds | None = None
+    proxy_mean: float
+    proxy_ci: Bounds | None = None
+    length: float
+    length_ci: Bounds | None = None
+    entropy_nats: float
+    entropy_ci: Bounds | None = None
+
+
+class Waiting(SummaryPart):
+    """What the next round waits for, where people judge."""
+
+    round: Count
+    judgements: Count
+    """New ones since the last reward model."""
+    wanted: Count
+    open: Count
+    """Comparisons that nobody has judged."""
+    ways: tuple[str, ...] = ()
+    """Commands that give judgements, and the one that goes on."""
+
+
 class Point(SummaryPart):
     """One checkpoint of PPO, measured on held-out prompts."""
 
@@ -79,6 +110,13 @@ class Point(SummaryPart):
     gold_mean: float | None = None
     gold_ci: Bounds | None = None
     proxy_ci: Bounds | None = None
+    kl_ci: Bounds | None = None
+    length_ci: Bounds | None = None
+    entropy_ci: Bounds | None = None
+    finished: Share | None = None
+    """Responses that ended themselves."""
+    by_kind: dict[str, KindFigures] = {}
+    """The same figures for each kind of prompt."""
     accuracy_easy: float | None = None
     accuracy_hard: float | None = None
     idk_unknowable: float | None = None
@@ -175,6 +213,7 @@ class Summary(SummaryPart):
     """Prompts behind the figures, by split."""
     rounds: tuple[RoundResult, ...]
     trajectory: tuple[Point, ...]
+    waiting: Waiting | None = None
     fall: Fall | None = None
     promoted: Choice | None = None
     last: Choice | None = None

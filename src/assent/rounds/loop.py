@@ -5,29 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assent.audit.almanac import AlmanacMeasure
-from assent.collect.asking import ask_comparisons
-from assent.collect.judging import judge_all
 from assent.config.files import write_file
+from assent.config.write import with_value
 from assent.errors import StoreDamaged
-from assent.objectives.seeds import derive_seed
 from assent.rounds import stages
-from assent.rounds.promotion import Choice, promote
-from assent.rounds.summary import RoundResult, write_summary
-from assent.rounds.trajectory import (
-    PointRecorder,
-    build_measure,
-    point_steps,
-    read_points,
-    round_rewards,
-)
-from assent.rounds.workspace import RUNS, Workspace, open_workspace, project_settings
+from assent.rounds.almanac import AlmanacGround
+from assent.rounds.ground import Choice, Ground, RoundResult, Waiting
+from assent.rounds.people import PeopleGround, standing
+from assent.rounds.summary import write_summary
+from assent.rounds.trajectory import point_steps, read_points
+from assent.rounds.workspace import Workspace, open_workspace, project_settings
 from assent.store import ModelVersion, NewModelVersion, Project, Snapshot
-from assent.types import Judge, Progress
-from assent.worlds.almanac import ANNOTATORS, SimulatedAnnotator
+from assent.store.project import RUNS_FOLDER, SETTINGS_FILE
+from assent.types import Progress
 
-LOOK_UP = "unbiased"
-"""The annotator of the promotion: looks up all that can be known."""
 CHOICES_FILE = "promotion.json"
 
 
@@ -42,53 +33,85 @@ class _Trained:
 def run_loop(root: Path, *, rounds: int | None, progress: Progress) -> dict[str, Any]:
     """Go on with a project's loop from where it stands; return the summary.
 
+    Where people judge and their judgements are not enough yet, the pairs to judge are stored, and
+    the summary of the rounds done so far says under `waiting` how many are there and are wanted.
+
     Args:
         root: the project folder.
-        rounds: rounds in all, if not the project's own number.
+        rounds: rounds in all, if not the project's own number; written into assent.toml where it is
+            larger, so that the next call goes on to the same end.
         progress: shows every stage.
 
     Raises:
         As `open_workspace`, and what the stages raise; what was done before stays.
     """
+    _record_rounds(root, rounds)
     overrides = (f"loop.rounds={rounds}",) if rounds is not None else ()
     with open_workspace(root, progress, overrides=overrides) as workspace:
-        with workspace.timed("prompts"):
-            stages.fill_prompts(workspace)
-        base = stages.pretrain(workspace)
-        reference = stages.sft(workspace, base)
-        measure = build_measure(workspace, reference)
-        policy, results, checkpoints = reference, [], []
-        for number in range(1, workspace.settings.loop.rounds + 1):
-            trained = _round(workspace, number, policy, reference, measure)
+        ground = ground_of(workspace)
+        reference = stages.reference_policy(workspace, ground.begin())
+        policy = reference
+        results: list[RoundResult] = []
+        for number in range(1, rounds_of(workspace) + 1):
+            trained = _round(workspace, ground, number, policy, reference)
+            if isinstance(trained, Waiting):
+                return write_summary(workspace, ground, results, {}, trained)
             policy = trained.policy
-            checkpoints.append(trained.checkpoints)
+            points = read_points(workspace.folder(policy.name))
             results.append(
                 RoundResult(
-                    number,
-                    trained.snapshot,
-                    trained.reward,
-                    trained.policy,
-                    trained.checkpoints,
-                    read_points(workspace.folder(trained.policy.name)),
+                    number, trained.snapshot, trained.reward, policy, trained.checkpoints, points
                 )
             )
-        candidates = [version for kept in checkpoints for version in kept]
         with workspace.timed("promotion"):
-            choices = _promote(workspace, candidates, reference)
-        return write_summary(workspace, results, choices)
+            choices = _promote(workspace, ground, results, reference)
+        return write_summary(workspace, ground, results, choices, None)
 
 
 def loop_status(root: Path) -> dict[str, Any]:
     """Which runs are done, how many judgements there are, and what comes next; changes nothing."""
     with Project.open(root) as project:
         counts = project.store.counts()
-        return {
+        settings = project_settings(project)
+        waits = standing(project, settings) if settings.world is None else None
+        status = {
             "runs": {run.id: run.status for run in project.store.runs()},
             "comparisons": counts["comparisons"],
             "events": counts["events"],
             "models": counts["model_versions"],
-            "next": _next_command(project, root),
         }
+        if waits is not None:
+            return {**status, "waiting": waits.as_dict(), "next": waits.sentence}
+        return {**status, "next": _next_command(project, root)}
+
+
+def ground_of(workspace: Workspace) -> Ground:
+    """The embedded world where the settings name one, people otherwise."""
+    world, settings = workspace.world, workspace.settings.world
+    if world is None or settings is None:
+        return PeopleGround(workspace)
+    return AlmanacGround(workspace, world, settings)
+
+
+def rounds_of(workspace: Workspace) -> int:
+    """Rounds of the settings, or as many as were begun: what was done is never left out."""
+    return max(workspace.settings.loop.rounds, begun(workspace.project))
+
+
+def begun(project: Project) -> int:
+    """How many rounds trained or began to train a reward model."""
+    names = (run.id for run in project.store.runs() if run.stage == "reward")
+    return sum(name.startswith("round-") for name in names)
+
+
+def _record_rounds(root: Path, rounds: int | None) -> None:
+    """Keep a larger number of rounds in assent.toml."""
+    if rounds is None:
+        return
+    with Project.open(root) as project, project.writing():
+        if rounds > project_settings(project).loop.rounds:
+            text = with_value(project.settings_text(), "loop", "rounds", str(rounds))
+            write_file(project.root / SETTINGS_FILE, text)
 
 
 def _next_command(project: Project, root: Path) -> str:
@@ -100,29 +123,27 @@ def _next_command(project: Project, root: Path) -> str:
             return f"goes on with {run.id}: assent {command}"
     done = sum(run.stage == "ppo" and run.id.startswith("round-") for run in runs)
     wanted = project_settings(project).loop.rounds
-    if done < wanted or not (project.root / RUNS / CHOICES_FILE).exists():
+    if done < wanted or not (project.root / RUNS_FOLDER / CHOICES_FILE).exists():
         return f"assent loop run {root}"
     return f"complete: assent report {root}"
 
 
 def _round(
     workspace: Workspace,
+    ground: Ground,
     number: int,
     policy: ModelVersion,
     reference: ModelVersion,
-    measure: AlmanacMeasure,
-) -> _Trained:
+) -> _Trained | Waiting:
     name = f"round-{number}"
     with workspace.timed(f"{name}-judgements"):
-        snapshot = _judgements(workspace, number, policy)
+        snapshot = _judgements(workspace, ground, number, policy)
+    if isinstance(snapshot, Waiting):
+        return snapshot
     reward = stages.reward(workspace, f"{name}-reward", snapshot, reference)
     run = workspace.folder(f"{name}-ppo")
     settings = workspace.settings
     made = workspace.version_of(f"{name}-ppo")
-    recorder = None
-    if made is None:
-        rewards = round_rewards(workspace, measure, reward, reference)
-        recorder = PointRecorder(workspace, run, measure, rewards)
     trained = stages.ppo(
         workspace,
         f"{name}-ppo",
@@ -130,47 +151,20 @@ def _round(
         reference=reference,
         reward_model=reward,
         points=point_steps(settings.ppo.updates, settings.loop.points_per_round),
-        on_point=recorder,
+        on_point=None if made else ground.recorder(run, reward, reference),
     )
     return _Trained(snapshot, reward, trained, _keep_checkpoints(workspace, trained, policy))
 
 
-def _judgements(workspace: Workspace, number: int, policy: ModelVersion) -> Snapshot:
-    """Ask and judge the comparisons of a round, and fix all judgements so far."""
-    store, settings = workspace.project.store, workspace.settings
-    name = f"round-{number}"
+def _judgements(
+    workspace: Workspace, ground: Ground, number: int, policy: ModelVersion
+) -> Snapshot | Waiting:
+    """Ask the comparisons of a round, and fix all judgements once there are enough."""
+    store, name = workspace.project.store, f"round-{number}"
     for snapshot in store.snapshots():
         if snapshot.name == name:
             return snapshot
-    sampler = store.add_sampler(policy.id, settings.ppo.sampling.model_dump(mode="json"), "assent")
-    ask_comparisons(
-        store,
-        workspace.model(policy),
-        workspace.tokenizer(policy),
-        store.prompts("train"),
-        count=settings.loop.judgements_per_round,
-        sampler_id=sampler,
-        sampling=settings.ppo.sampling,
-        round_number=number,
-        purpose="reward",
-        seed=workspace.seed,
-        progress=workspace.progress,
-    )
-    spec = ANNOTATORS[settings.world.annotator]
-    judges: dict[str, Judge] = {
-        store.add_annotator(
-            f"{settings.world.annotator}-{one + 1}", "simulated", spec.parameters()
-        ): SimulatedAnnotator(workspace.world, spec)
-        for one in range(settings.world.annotators)
-    }
-    judge_all(
-        store,
-        store.comparisons(purpose="reward", round=number),
-        judges,
-        seed=derive_seed(workspace.seed, name),
-        progress=workspace.progress,
-    )
-    return store.take_snapshot(name)
+    return ground.ask(number, policy) or store.take_snapshot(name)
 
 
 def _keep_checkpoints(
@@ -207,27 +201,12 @@ def _keep_checkpoints(
 
 
 def _promote(
-    workspace: Workspace, checkpoints: list[ModelVersion], reference: ModelVersion
+    workspace: Workspace, ground: Ground, results: list[RoundResult], reference: ModelVersion
 ) -> dict[str, Choice]:
-    """The choice with look-up and the one without, under the same rule and budget."""
-    store, settings = workspace.project.store, workspace.settings
-    count = min(settings.loop.promotion.candidates, len(checkpoints))
-    # The first checkpoint is the reference itself; candidates are spread over the rest and end with
-    # the last.
-    last = len(checkpoints) - 1
-    numbers = sorted({round(last * (n + 1) / count) for n in range(count)})
-    candidates = [checkpoints[number] for number in numbers]
-    found = {}
-    for kind, judge_name in (("look-up", LOOK_UP), ("no-look-up", settings.world.annotator)):
-        spec = ANNOTATORS[judge_name]
-        annotator = store.add_annotator(
-            f"promotion-{kind}-{judge_name}", "simulated", spec.parameters()
-        )
-        judge = SimulatedAnnotator(workspace.world, spec)
-        purpose = f"promotion-{kind}-of-{len(checkpoints)}"
-        found[kind] = promote(workspace, candidates, reference, (annotator, judge), purpose)
+    checkpoints = [version for result in results for version in result.checkpoints]
+    found = ground.promote(checkpoints, reference)
     write_file(
-        workspace.project.root / RUNS / CHOICES_FILE,
-        json.dumps({kind: choice.version.id for kind, choice in found.items()}) + "\n",
+        workspace.project.root / RUNS_FOLDER / CHOICES_FILE,
+        json.dumps({name: choice.version.id for name, choice in found.items()}) + "\n",
     )
     return found

@@ -1,28 +1,37 @@
 """The stages of a project, each from what the store holds to a recorded model version."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import AutoConfig
+
 from assent.audit.reward_accuracy import reward_accuracy
 from assent.collect.asking import draw_responses
 from assent.collect.preferences import PreferenceSplit, split_preferences
+from assent.config.loop import AlmanacSettings
 from assent.errors import DataError
 from assent.models.loading import load_causal_lm, reward_model_from
 from assent.models.rewards import TextReward
+from assent.models.tokens import encode_prompts
 from assent.objectives.seeds import derive_seed, permutation
 from assent.rounds.workspace import Workspace, open_workspace
-from assent.store import ModelVersion, NewDemonstration, Snapshot
+from assent.store import ModelVersion, NewDemonstration, Snapshot, StoredPrompt
 from assent.training.ppo import OnPoint, train_ppo
 from assent.training.pretrain import train_base
 from assent.training.reward import train_reward
 from assent.training.run_folder import RunFolder
 from assent.training.sft import train_sft
-from assent.types import Demonstration, Progress
+from assent.types import Demonstration, Progress, RewardFunction
 from assent.worlds.almanac import build_tokenizer, demonstrations, pretraining_documents
 
+logger = logging.getLogger(__name__)
+
 DEMONSTRATOR = "demonstrators"
+BASE = "base"
+"""Stage and name of a base model from outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +44,11 @@ class ReferenceSamples:
 
 def pretrain(workspace: Workspace) -> ModelVersion:
     """The base model, from the world's mixed corpus."""
-    settings = workspace.settings.pretrain
+    settings, world = workspace.settings.pretrain, workspace.require_world()
 
     def train(run: RunFolder) -> None:
         documents = pretraining_documents(
-            workspace.world, settings.steps * settings.batch_size, workspace.seed
+            world, settings.steps * settings.batch_size, workspace.seed
         )
         train_base(
             documents,
@@ -55,16 +64,16 @@ def pretrain(workspace: Workspace) -> ModelVersion:
 
 def fill_prompts(workspace: Workspace) -> None:
     """The world's prompts of all splits and its demonstrations, into the store."""
-    store, world = workspace.project.store, workspace.world
+    store, world = workspace.project.store, workspace.require_world()
     for split in ("train", "validation", "test"):
         store.add_prompts([prompt.as_prompt() for prompt in world.prompts(split)])
     if store.demonstrations():
         return
     ids = {prompt.text: prompt.id for prompt in store.prompts("train")}
+    settings = workspace.settings.world or AlmanacSettings()
+    per_prompt = settings.demonstrations_per_prompt
     annotator = store.add_annotator(DEMONSTRATOR, "simulated", {"world": "almanac"})
-    written = demonstrations(
-        world, world.prompts("train"), workspace.settings.world.demonstrations_per_prompt
-    )
+    written = demonstrations(world, world.prompts("train"), per_prompt)
     store.record_demonstrations(
         [
             NewDemonstration(
@@ -76,6 +85,33 @@ def fill_prompts(workspace: Workspace) -> None:
             for number, one in enumerate(written)
         ]
     )
+
+
+def base_model(workspace: Workspace) -> ModelVersion:
+    """The base model that `assent init` put into the project.
+
+    Raises:
+        DataError: there is none.
+    """
+    for version in workspace.project.store.model_versions():
+        if version.stage == BASE:
+            return version
+    message = (
+        f"{workspace.project.root} has neither a base model nor a [world] that makes one; begin a "
+        "project with: assent init DIR --model PATH_OR_ID"
+    )
+    raise DataError(message)
+
+
+def reference_policy(workspace: Workspace, base: ModelVersion) -> ModelVersion:
+    """The policy of round one and the reference of all: fine-tuned, where there is something to.
+
+    Without demonstrations it is the base model as it came.
+    """
+    if workspace.world is None and not workspace.project.store.demonstrations():
+        logger.info("no demonstrations: SFT is left out, and the base model is the reference")
+        return base
+    return sft(workspace, base)
 
 
 def sft(workspace: Workspace, base: ModelVersion, name: str = "sft") -> ModelVersion:
@@ -108,11 +144,60 @@ def train_prompts(workspace: Workspace) -> list[str]:
     Raises:
         DataError: the project has no training prompts.
     """
-    prompts = [prompt.text for prompt in workspace.project.store.prompts("train")]
+    return [prompt.text for prompt in stored_train_prompts(workspace)]
+
+
+def stored_train_prompts(workspace: Workspace) -> list[StoredPrompt]:
+    """The training prompts with their kinds.
+
+    Raises:
+        DataError: the project has none.
+    """
+    prompts = workspace.project.store.prompts("train")
     if not prompts:
-        message = f"{workspace.project.root} holds no training prompts; add some before training"
+        root = workspace.project.root
+        message = f"{root} holds no training prompts; add some: assent data import {root} FILE"
         raise DataError(message)
     return prompts
+
+
+def fitting(
+    workspace: Workspace, version: ModelVersion, prompts: Sequence[StoredPrompt], room: int
+) -> list[StoredPrompt]:
+    """Prompts that leave room for a response in the model's context; the others are counted.
+
+    Args:
+        workspace: the project.
+        version: whose positions and tokenizer count.
+        prompts: none is cut.
+        room: tokens of the longest response.
+
+    Raises:
+        DataError: none fits.
+    """
+    config = AutoConfig.from_pretrained(workspace.path(version))
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if positions is None:
+        return list(prompts)
+    lengths = map(
+        len, encode_prompts(workspace.tokenizer(version), [prompt.text for prompt in prompts])
+    )
+    kept = [
+        prompt
+        for prompt, length in zip(prompts, lengths, strict=True)
+        if length + room <= positions
+    ]
+    if len(kept) == len(prompts):
+        return kept
+    told = (
+        f"{len(prompts) - len(kept)} of {len(prompts)} prompts leave no room for a response of "
+        f"{room} tokens in the model's {positions} positions"
+    )
+    if not kept:
+        message = f"{told}; lower ppo.sampling.max_new_tokens or give shorter prompts"
+        raise DataError(message)
+    logger.warning("%s; they are left out", told)
+    return kept
 
 
 def reference_samples(workspace: Workspace, reference: ModelVersion) -> ReferenceSamples:
@@ -130,6 +215,11 @@ def reference_samples(workspace: Workspace, reference: ModelVersion) -> Referenc
         "reference samples",
     )
     return ReferenceSamples(asked, [one.text for one in drawn])
+
+
+def reward_function(workspace: Workspace, reward_model: ModelVersion) -> RewardFunction:
+    """What PPO is rewarded with: the learned reward model."""
+    return TextReward.load(workspace.path(reward_model), workspace.device)
 
 
 def preferences(workspace: Workspace, snapshot: Snapshot) -> PreferenceSplit:
@@ -225,11 +315,10 @@ def run_stage(
     ) as workspace:
         name = _run_name(workspace, stage, resume=resume)
         if stage == "sft":
-            made = sft(workspace, newest(workspace, "pretrain", "assent loop run"), name)
-            return _result(workspace, made)
-        reference = newest(workspace, "sft", "assent train sft")
+            return _result(workspace, sft(workspace, _start(workspace), name))
+        reference = _reference(workspace)
         if stage == "reward":
-            snapshot = workspace.project.store.take_snapshot(name)
+            snapshot = _snapshot_of(workspace, name)
             made = reward(workspace, name, snapshot, reference)
             held_out = preferences(workspace, snapshot).held_out
             if not held_out:
@@ -244,6 +333,35 @@ def run_stage(
             reward_model=newest(workspace, "reward", "assent train reward"),
         )
         return _result(workspace, made)
+
+
+def _start(workspace: Workspace) -> ModelVersion:
+    """What SFT starts from."""
+    if workspace.world is None:
+        return base_model(workspace)
+    return newest(workspace, "pretrain", "assent loop run")
+
+
+def _reference(workspace: Workspace) -> ModelVersion:
+    """The newest SFT policy; the base model of a project of one's own that has none."""
+    made = any(version.stage == "sft" for version in workspace.project.store.model_versions())
+    if workspace.world is None and not made:
+        return base_model(workspace)
+    return newest(workspace, "sft", "assent train sft")
+
+
+def _snapshot_of(workspace: Workspace, name: str) -> Snapshot:
+    """The snapshot of a run that was begun, or of all judgements as they are now.
+
+    Its name holds the last event it covers: a process killed between the snapshot and the record of
+    the run leaves one that a later run, with more judgements, does not mistake for its own.
+    """
+    store = workspace.project.store
+    for run in store.runs():
+        if run.id == name and run.snapshot_id is not None:
+            return store.snapshot(run.snapshot_id)
+    last = store.counts()["events"]
+    return store.take_snapshot(f"{name}-at-{last}", up_to_seq=last)
 
 
 def newest(workspace: Workspace, stage: str, command: str) -> ModelVersion:

@@ -17,14 +17,14 @@ from assent import __version__
 from assent.config.files import write_file
 from assent.config.load import load_settings
 from assent.config.project import ProjectSettings
-from assent.errors import ConfigError, StoreError
+from assent.errors import ConfigError, ProjectError, StoreError
 from assent.models.loading import choose_device, load_causal_lm, load_tokenizer
 from assent.store import Artifact, ModelVersion, NewModelVersion, NewRun, Project
+from assent.store.project import RUNS_FOLDER
 from assent.training.run_folder import RunFolder
 from assent.types import Progress
 from assent.worlds.almanac import ANNOTATORS, World
 
-RUNS = "runs"
 SECONDS_FILE = "seconds.json"
 
 
@@ -34,7 +34,8 @@ class Workspace:
 
     project: Project
     settings: ProjectSettings
-    world: World
+    world: World | None
+    """The embedded world; None where people judge."""
     device: torch.device
     progress: Progress
 
@@ -43,9 +44,20 @@ class Workspace:
         """Of the project."""
         return self.settings.seed
 
+    def require_world(self) -> World:
+        """The embedded world.
+
+        Raises:
+            ProjectError: the project has none.
+        """
+        if self.world is None:
+            message = f"{self.project.root} has no [world] in its assent.toml: people judge here"
+            raise ProjectError(message)
+        return self.world
+
     def folder(self, name: str) -> RunFolder:
         """The folder of a run."""
-        return RunFolder(self.project.root / RUNS / name)
+        return RunFolder(self.project.root / RUNS_FOLDER / name)
 
     def path(self, version: ModelVersion) -> Path:
         """The Hugging Face folder of a model version."""
@@ -143,11 +155,11 @@ class Workspace:
         finally:
             spent = self.seconds()
             spent[name] = round(spent.get(name, 0.0) + perf_counter() - began, 2)
-            write_file(self.project.root / RUNS / SECONDS_FILE, _json(spent))
+            write_file(self.project.root / RUNS_FOLDER / SECONDS_FILE, _json(spent))
 
     def seconds(self) -> dict[str, float]:
         """Seconds spent on each stage so far, over all processes."""
-        file = self.project.root / RUNS / SECONDS_FILE
+        file = self.project.root / RUNS_FOLDER / SECONDS_FILE
         if not file.exists():
             return {}
         found: dict[str, float] = _from_json(file.read_text(encoding="utf-8"))
@@ -171,13 +183,14 @@ def open_workspace(
     """
     with Project.open(root) as project, project.writing():
         settings = project_settings(project, files=files, overrides=overrides)
-        require_annotator(settings.world.annotator)
+        if settings.world is not None:
+            require_annotator(settings.world.annotator)
         if settings.compute.threads:
             torch.set_num_threads(settings.compute.threads)
         yield Workspace(
             project,
             settings,
-            World(settings.world.seed),
+            None if settings.world is None else World(settings.world.seed),
             choose_device(settings.compute.device),
             progress,
         )

@@ -6,7 +6,6 @@ the environment variable ASSENT_DATABASE_URL, which wins and is the only place f
 
 import fcntl
 import os
-import re
 import tomllib
 import uuid
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from typing import Any, Self
 from sqlalchemy import URL, func, insert, select
 
 from assent.config.files import disk_errors, write_file
+from assent.config.write import with_value
 from assent.errors import ConfigError, NewerSchema, NotAProject, ProjectBusy, ProjectError
 from assent.store.artifacts import FOLDER as ARTIFACTS_FOLDER
 from assent.store.artifacts import Artifacts
@@ -210,28 +210,7 @@ def with_store_url(text: str, url: str) -> str:
     Raises:
         ConfigError: the text spells the table in a way that a line edit cannot follow.
     """
-    line = f'url = "{url}"'
-    lines = text.splitlines()
-    try:
-        header = next(n for n, one in enumerate(lines) if re.match(r"\s*\[\s*store\s*\]", one))
-    except StopIteration:
-        lines += ["", "[store]", line]
-    else:
-        end = next(
-            (n for n in range(header + 1, len(lines)) if lines[n].lstrip().startswith("[")),
-            len(lines),
-        )
-        body = [one for one in lines[header + 1 : end] if not re.match(r"\s*url\s*=", one)]
-        lines[header + 1 : end] = [line, *body]
-    edited = "\n".join(lines) + "\n"
-    try:
-        stored = tomllib.loads(edited).get("store", {}).get("url")
-    except tomllib.TOMLDecodeError:
-        stored = None
-    if stored != url:
-        message = f"{SETTINGS_FILE}: write the database URL into a [store] table yourself: {line}"
-        raise ConfigError(message)
-    return edited
+    return with_value(text, "store", "url", f'"{url}"')
 
 
 def _require_same_project(root: Path, database: Database) -> None:

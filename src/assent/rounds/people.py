@@ -1,0 +1,253 @@
+"""A project of one's own: people bring the prompts and give the judgements; nobody knows the truth.
+
+A round goes on when as many judgements as `loop.judgements_per_round` have come in since the last
+reward model, imported ones among them, or when everything that was asked has been judged.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import cycle, islice
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from assent.audit.reward_accuracy import Rule, longest
+from assent.audit.sampled import MeasuredPrompt, SampledMeasure
+from assent.collect.asking import ask_comparisons
+from assent.config.project import ProjectSettings
+from assent.errors import DataError
+from assent.rounds import stages
+from assent.rounds.ground import Choice, Findings, RoundResult, Waiting
+from assent.rounds.promotion import ask_people, by_people, spread
+from assent.rounds.trajectory import Point, Recorder
+from assent.rounds.workspace import Workspace
+from assent.store import ModelVersion, Project, Store, StoredPrompt
+from assent.training.run_folder import RunFolder
+from assent.types import Split
+
+EXAMPLES = 6
+_MEASURED_ON: tuple[Split, ...] = ("test", "validation", "train")
+"""The first split that has prompts is measured on."""
+
+INTERVALS = {
+    "KL, proxy, length and entropy": (
+        "95 % bootstrap over groups of prompts, 2,000 resamples; one response to each prompt"
+    ),
+    "reward-model accuracy and baselines": "95 % bootstrap over prompts, 2,000 resamples",
+    "win rates": "95 % Wilson over comparisons",
+}
+LIMITS = (
+    "No truth is known here: the learned reward says what it has learned to prefer, and only "
+    "held-out judgements of people say whether they agree.",
+    "KL and entropy are estimates from sampled responses: sums over the tokens of the exact figure "
+    "at each token.",
+)
+
+
+class PeopleGround:
+    """Prompts from files, a base model from a folder, judgements from people."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._measure: SampledMeasure | None = None
+
+    def begin(self) -> ModelVersion:
+        """Make sure that there are prompts to train on, and return the base model.
+
+        Raises:
+            DataError: there is no training prompt, or no base model.
+        """
+        stages.train_prompts(self._workspace)
+        return stages.base_model(self._workspace)
+
+    def recorder(self, run: RunFolder, reward: ModelVersion, reference: ModelVersion) -> Recorder:
+        """Sample responses to held-out prompts at every point."""
+        measure = self._instrument(reference)
+        scorer = stages.reward_function(self._workspace, reward)
+
+        def sample_responses(step: int, policy: PreTrainedModel) -> Point:
+            found = measure.measure(policy, scorer)
+            return Point(step, found.figures, [], [(text, None) for text in found.responses])
+
+        return Recorder(run, sample_responses, "proxy_mean")
+
+    def ask(self, number: int, policy: ModelVersion) -> Waiting | None:
+        """Draw the pairs of a round once, unless enough judgements are there already."""
+        workspace = self._workspace
+        project, settings = workspace.project, workspace.settings
+        if _new_judgements(project.store) >= settings.loop.judgements_per_round:
+            return None
+        if not project.store.comparisons(purpose="reward", round=number):
+            self._draw_pairs(number, policy)
+        return _waiting(project, settings, number)
+
+    def promote(
+        self, checkpoints: Sequence[ModelVersion], reference: ModelVersion
+    ) -> dict[str, Choice]:
+        """The checkpoint that people preferred, or the last where too few have judged."""
+        workspace = self._workspace
+        candidates = spread(checkpoints, workspace.settings.loop.promotion.candidates)
+        prompts = workspace.project.store.prompts("validation")
+        if not prompts:
+            rule = "last: there are no validation prompts to compare checkpoints on"
+            return {"promoted": Choice(checkpoints[-1], rule, None, None, 0)}
+        purpose = f"promotion-of-{len(checkpoints)}"
+        ask_people(workspace, candidates, reference, prompts, purpose)
+        return {"promoted": by_people(workspace, candidates, checkpoints[-1], purpose)}
+
+    def rules(self) -> Mapping[str, Rule]:
+        """Length, the one rule that needs no world."""
+        return {"longest": longest}
+
+    def findings(self, rounds: Sequence[RoundResult]) -> Findings:
+        """Responses side by side, and who judged."""
+        prompts = held_out_prompts(self._workspace)
+        judges = {
+            result.number: len(
+                {
+                    pair.annotator_id
+                    for pair in self._workspace.project.store.judged_pairs(result.snapshot.id)
+                }
+            )
+            for result in rounds
+        }
+        return Findings(
+            annotator="people",
+            prompts=Counter(prompt.split for prompt in self._workspace.project.store.prompts()),
+            fall=None,
+            examples=_examples(rounds, prompts),
+            limits=[*LIMITS, *_measured_on(prompts)],
+            intervals=INTERVALS,
+            annotators=judges,
+        )
+
+    def _instrument(self, reference: ModelVersion) -> SampledMeasure:
+        if self._measure is None:
+            workspace, ppo = self._workspace, self._workspace.settings.ppo
+            self._measure = SampledMeasure(
+                workspace.tokenizer(reference),
+                workspace.model(reference),
+                [
+                    MeasuredPrompt(prompt.text, prompt.kind, prompt.group)
+                    for prompt in held_out_prompts(workspace)
+                ],
+                ppo.sampling,
+                seed=workspace.seed,
+                precision=ppo.precision,
+            )
+        return self._measure
+
+    def _draw_pairs(self, number: int, policy: ModelVersion) -> None:
+        workspace, settings = self._workspace, self._workspace.settings
+        store, sampling = workspace.project.store, settings.ppo.sampling
+        ask_comparisons(
+            store,
+            workspace.model(policy),
+            workspace.tokenizer(policy),
+            stages.fitting(workspace, policy, store.prompts("train"), sampling.max_new_tokens),
+            count=settings.loop.judgements_per_round - _new_judgements(store),
+            sampler_id=store.add_sampler(policy.id, sampling.model_dump(mode="json"), "assent"),
+            sampling=sampling,
+            round_number=number,
+            purpose="reward",
+            seed=workspace.seed,
+            progress=workspace.progress,
+        )
+
+
+def standing(project: Project, settings: ProjectSettings) -> Waiting | None:
+    """What the next round waits for, if its pairs are drawn and too few are judged."""
+    store = project.store
+    if any(run.status != "done" for run in store.runs()):
+        return None
+    named = {snapshot.name for snapshot in store.snapshots()}
+    number = next(n for n in range(1, len(named) + 2) if f"round-{n}" not in named)
+    if number > settings.loop.rounds or not store.comparisons(purpose="reward", round=number):
+        return None
+    return _waiting(project, settings, number)
+
+
+def held_out_prompts(workspace: Workspace) -> list[StoredPrompt]:
+    """What points are measured on: test prompts, or the next best split that has some.
+
+    As many as `loop.responses_per_point`; fewer prompts are asked several times.
+    """
+    store, count = workspace.project.store, workspace.settings.loop.responses_per_point
+    for split in _MEASURED_ON:
+        prompts = store.prompts(split)
+        if prompts:
+            return list(islice(cycle(prompts), count))
+    message = f"{workspace.project.root} holds no prompts; add some: assent data import DIR FILE"
+    raise DataError(message)
+
+
+def _new_judgements(store: Store) -> int:
+    """Judgements for the reward model that stand now and are in no snapshot of a round."""
+    return len(_judged(store)) - max(
+        (one.event_count for one in store.snapshots() if one.name.startswith("round-")), default=0
+    )
+
+
+def _judged(store: Store) -> list[str]:
+    """What each standing judgement for the reward model is about."""
+    asked = {comparison.id for comparison in store.comparisons(purpose="reward")}
+    events = store.events()
+    superseded = {event.supersedes for event in events}
+    return [
+        str(event.comparison_id or event.response_set_id)
+        for event in events
+        if event.id not in superseded
+        and (
+            event.kind == "ranking" or (event.kind == "judgement" and event.comparison_id in asked)
+        )
+    ]
+
+
+def _waiting(project: Project, settings: ProjectSettings, number: int) -> Waiting | None:
+    store, root = project.store, project.root
+    have, wanted = _new_judgements(store), settings.loop.judgements_per_round
+    judged = set(_judged(store))
+    asked = store.comparisons(purpose="reward", round=number)
+    unjudged = sum(comparison.id not in judged for comparison in asked)
+    if have >= wanted or not unjudged:
+        return None
+    return Waiting(
+        round=number,
+        judgements=have,
+        wanted=wanted,
+        open=unjudged,
+        ways=(
+            f"assent serve {root}",
+            f"assent data import {root} FILE",
+            f"assent loop run {root}",
+        ),
+    )
+
+
+def _examples(
+    rounds: Sequence[RoundResult], prompts: Sequence[StoredPrompt]
+) -> list[dict[str, Any]]:
+    """A few held-out prompts with the responses at the start and at the end."""
+    points = [point for result in rounds for point in result.points]
+    if not points:
+        return []
+    ends = {"start": points[0], "end": points[-1]}
+    return [
+        {
+            "prompt": prompt.text,
+            "kind": prompt.kind,
+            "answers": {
+                when: {"text": point.answers[number][0], "probability": None}
+                for when, point in ends.items()
+            },
+        }
+        for number, prompt in enumerate(prompts[:EXAMPLES])
+    ]
+
+
+def _measured_on(prompts: Sequence[StoredPrompt]) -> list[str]:
+    """A sentence where points could not be measured on test prompts."""
+    split = prompts[0].split
+    if split == "test":
+        return []
+    return [f"There are no test prompts, so points were measured on {split} prompts."]
