@@ -29,7 +29,9 @@ def _benchmark() -> ModuleType:
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[Arms]:
     benchmark = _benchmark()
     return [
-        benchmark.run_arms(seed, list(benchmark.ARMS), tmp_path_factory.mktemp(f"seed-{seed}"))
+        dict(
+            benchmark.run_arms(seed, list(benchmark.ARMS), tmp_path_factory.mktemp(f"seed-{seed}"))
+        )
         for seed in SEEDS
     ]
 
