@@ -28,6 +28,7 @@ class Tally:
 
     lost: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,8 @@ class Format:
     carries: frozenset[str] = frozenset()
     """Fields of records that have a place in a row, beside prompt, responses and verdict."""
     write: Callable[[Iterable[AnyRecord], Tally], Iterator[Written]] | None = None
+    order_is_shown: bool = False
+    """Whether rows name two responses in the order shown; else their order says who won."""
 
 
 def each_row(

@@ -180,6 +180,7 @@ ALPACA_FARM = Format(
     takes=(ComparisonRecord, RankingRecord),
     carries=frozenset({"annotator"}),
     write=each_record(_write_alpacafarm),
+    order_is_shown=True,
 )
 
 
@@ -253,4 +254,5 @@ LLMBAR = Format(
     ),
     gives=(ComparisonRecord,),
     read=each_row(_read_llmbar),
+    order_is_shown=True,
 )

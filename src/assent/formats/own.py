@@ -33,7 +33,7 @@ TYPES: Mapping[str, type[AnyRecord]] = {
     "feedback": FeedbackRecord,
 }
 NAMES = {cls: name for name, cls in TYPES.items()}
-_STRENGTHS = (1, 2, 3)
+_STRENGTHS = (1, 2, 3, 4)
 _PAIR = 2
 
 
@@ -82,7 +82,7 @@ def _comparison(row: Row) -> dict[str, Any]:
         raise wrong_type(column="responses", cell=list(responses), wanted="a list of two")
     strength = row.whole("strength")
     if strength is not None and strength not in _STRENGTHS:
-        raise wrong_type(column="strength", cell=strength, wanted="1, 2 or 3")
+        raise wrong_type(column="strength", cell=strength, wanted="1, 2, 3 or 4")
     flags = row.items("flags") if row.get("flags") is not None else []
     if not all(isinstance(flag, str) for flag in flags):
         raise wrong_type(column="flags", cell=flags, wanted="a list of texts")
@@ -173,7 +173,7 @@ ASSENT = Format(
         "responses": "of a comparison or a ranking",
         "response": "of the others",
         "verdict": "first, second, tie, both_bad or cannot_judge",
-        "strength": "1 (slightly) to 3 (much)",
+        "strength": "1 (barely) to 4 (much)",
         "margin": "the winner's lead in another file's units",
         "confidence": "how sure the annotator was, on another file's scale",
         "ranks": "of a ranking: 0 for the best, equal for a tie",
@@ -196,4 +196,5 @@ ASSENT = Format(
     takes=tuple(TYPES.values()),
     carries=CARRIED,
     write=each_record(_write),
+    order_is_shown=True,
 )

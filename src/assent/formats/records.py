@@ -65,7 +65,7 @@ class ComparisonRecord(Record):
     responses: tuple[str, str]
     verdict: Verdict
     strength: int | None = None
-    """How clearly the winner won: 1 (slightly) to 3 (much), as in the store."""
+    """How clearly the winner won: 1 (barely) to 4 (much), as in the store."""
     margin: float | None = None
     """The winner's lead in the units of the file, where it is not such a strength."""
     confidence: float | None = None

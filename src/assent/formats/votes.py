@@ -117,6 +117,7 @@ ARENA = Format(
     takes=(ComparisonRecord, RankingRecord),
     carries=frozenset({"annotator"}),
     write=each_record(_write_battle),
+    order_is_shown=True,
 )
 
 _POST = re.compile(r"SUBREDDIT: r/(.*?)\n\nTITLE: (.*?)\n\nPOST: (.*)\n\nTL;DR:", re.DOTALL)
@@ -241,4 +242,5 @@ OPENAI_COMPARISONS = Format(
     takes=(ComparisonRecord, RankingRecord),
     carries=frozenset({"annotator", "confidence", "split", "group", "note"}),
     write=each_record(_write_summaries),
+    order_is_shown=True,
 )
