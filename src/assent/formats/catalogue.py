@@ -18,7 +18,7 @@ from assent.formats.engines import (
     OPENRLHF_SFT,
     VERL_PROMPTS,
 )
-from assent.formats.format import Cells, Format
+from assent.formats.format import SAID, Cells, Format
 from assent.formats.hh import HH_RLHF
 from assent.formats.instructions import ALPACA, ALPACA_FARM, LLMBAR, SELF_INSTRUCT
 from assent.formats.messages import MESSAGES, SHAREGPT
@@ -160,12 +160,15 @@ def _says(one: Format, share: float, count: int) -> str:
 def _no_format(path: Path, rows: Sequence[Row]) -> str:
     """What the rows have, and the format that comes nearest."""
     have = list(dict.fromkeys(column for row in rows for column in row.cells))
-    near = max(FORMATS.values(), key=lambda one: len(have & one.columns.keys()) / len(one.columns))
+    own = [column for column in have if column not in SAID]
+    near = max(
+        FORMATS.values(), key=lambda one: (len({*own} & one.columns.keys()), -len(one.columns))
+    )
     hint = ""
-    if shared := [column for column in near.columns if column in have]:
-        hint = f"; nearest is {near.name}, which has {', '.join(shared)} too"
+    if shared := [column for column in near.columns if column in own]:
+        hint = f" (nearest is {near.name}, which has {', '.join(shared)} too)"
     listed = ", ".join(have[:12]) + (" …" if len(have) > 12 else "")
     return (
-        f"{path}: no format has the columns {listed}{hint}; name one with --format, or rename "
-        "the columns as `assent data formats` or the reference says"
+        f"{path}: no format has the columns {listed}{hint}; rename them to those of a format in "
+        "docs/reference/formats.md"
     )

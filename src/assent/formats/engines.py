@@ -12,8 +12,8 @@ from assent.formats.format import (
     SAID_COLUMNS,
     Cells,
     Format,
+    NewRow,
     Tally,
-    Written,
     comparisons_of,
     each_record,
     each_row,
@@ -44,7 +44,7 @@ def _read_demonstration(row: Row) -> DemonstrationRecord:
     )
 
 
-def _write_demonstration(record: AnyRecord, tally: Tally) -> Iterator[Written]:
+def _write_demonstration(record: AnyRecord, tally: Tally) -> Iterator[NewRow]:
     if isinstance(record, DemonstrationRecord):
         prompt = _text_prompt(record, tally)
         yield {"input": prompt, "output": record.response, **saying(record)}
@@ -64,14 +64,14 @@ def _read_prompt(row: Row) -> PromptRecord:
     return PromptRecord(prompt=prompt_of(row, "input"), where=row.where, **said)
 
 
-def _write_prompt(record: AnyRecord, tally: Tally) -> Iterator[Written]:
+def _write_prompt(record: AnyRecord, tally: Tally) -> Iterator[NewRow]:
     said = saying(record)
     source = {"datasource": said.pop("source")} if "source" in said else {}
     label = {"label": record.meta["label"]} if "label" in record.meta else {}
     yield {"input": _text_prompt(record, tally), **label, **source, **said}
 
 
-def _write_preference(record: AnyRecord, tally: Tally) -> Iterator[Written]:
+def _write_preference(record: AnyRecord, tally: Tally) -> Iterator[NewRow]:
     for one in comparisons_of(record, tally):
         if (sides := winner_first(one, tally)) is None:
             continue
@@ -90,8 +90,8 @@ def _is_text(cells: Cells, *columns: str) -> bool:
 
 
 def _writer(
-    write: Callable[[AnyRecord, Tally], Iterator[Written]],
-) -> Callable[[Iterable[AnyRecord], Tally], Iterator[Written]]:
+    write: Callable[[AnyRecord, Tally], Iterator[NewRow]],
+) -> Callable[[Iterable[AnyRecord], Tally], Iterator[NewRow]]:
     return each_record(write)
 
 
@@ -168,7 +168,7 @@ def _plain(row: Row, name: str) -> object:
     return row.name(name) if name == "ability" else dict(row.table(name))
 
 
-def _write_verl(record: AnyRecord, tally: Tally) -> Iterator[Written]:
+def _write_verl(record: AnyRecord, tally: Tally) -> Iterator[NewRow]:
     if not isinstance(record.prompt, ChatPrompt):
         tally.lost["plain prompt (written as a user turn)"] += 1
     extra = dict(record.meta.get("extra_info") or {})

@@ -15,7 +15,7 @@ from assent.formats.records import (
 from assent.formats.rows import Row, RowRefused
 
 Cells = Mapping[str, Any]
-Written = dict[str, Any]
+NewRow = dict[str, Any]
 """A row about to be written: a cell for each column that it has."""
 
 Rows = Iterable[Row]
@@ -48,7 +48,7 @@ class Format:
     takes: tuple[type[Record], ...] = ()
     carries: frozenset[str] = frozenset()
     """Fields of records that have a place in a row, beside prompt, responses and verdict."""
-    write: Callable[[Iterable[AnyRecord], Tally], Iterator[Written]] | None = None
+    write: Callable[[Iterable[AnyRecord], Tally], Iterator[NewRow]] | None = None
     order_is_shown: bool = False
     """Whether rows name two responses in the order shown; else their order says who won."""
 
@@ -70,11 +70,11 @@ def each_row(
 
 
 def each_record(
-    write_record: Callable[[AnyRecord, Tally], Iterable[Written]],
-) -> Callable[[Iterable[AnyRecord], Tally], Iterator[Written]]:
+    write_record: Callable[[AnyRecord, Tally], Iterable[NewRow]],
+) -> Callable[[Iterable[AnyRecord], Tally], Iterator[NewRow]]:
     """A writer of a file from a writer of one record."""
 
-    def write(records: Iterable[AnyRecord], tally: Tally) -> Iterator[Written]:
+    def write(records: Iterable[AnyRecord], tally: Tally) -> Iterator[NewRow]:
         for record in records:
             yield from write_record(record, tally)
 
@@ -114,7 +114,7 @@ SAID_COLUMNS = {
 }
 
 
-def saying(record: AnyRecord) -> Written:
+def saying(record: AnyRecord) -> NewRow:
     """Those columns of a record, where it says anything in them."""
     fields = {name: getattr(record, name, None) for name in SAID}
     return {name: value for name, value in fields.items() if value}

@@ -18,8 +18,8 @@ from assent.formats.chats import (
 from assent.formats.format import (
     Cells,
     Format,
+    NewRow,
     Tally,
-    Written,
     comparisons_of,
     each_record,
     each_row,
@@ -51,7 +51,7 @@ def _read(row: Row) -> ComparisonRecord:
     )
 
 
-def _write(record: AnyRecord, tally: Tally) -> Iterator[Written]:
+def _write(record: AnyRecord, tally: Tally) -> Iterator[NewRow]:
     for one in comparisons_of(record, tally):
         if (sides := winner_first(one, tally)) is None:
             continue

@@ -5,12 +5,15 @@ them is run or unpickled.
 """
 
 import importlib
+import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assent.errors import UnreadableFile
+from assent.config.files import whole_folder
+from assent.errors import ConfigError, UnreadableFile
 from assent.formats.records import Place
 from assent.formats.rows import Row, split_of
 from assent.types import Split
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ROWS_A_BATCH = 256
+_ROWS_A_TABLE = 10_000
 
 
 def parquet_rows(path: Path) -> Iterator[Row]:
@@ -84,6 +88,64 @@ def _rows(name: str, batches: Iterator["pa.RecordBatch"], split: Split | None) -
         for cells in batch.to_pylist():
             number += 1
             yield Row(Place(name, number), cells, split)
+
+
+def require_hub(doing: str) -> None:
+    """Refuse to begin what needs the extra.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    if any(importlib.util.find_spec(name) is None for name in ("pyarrow", "datasets")):
+        message = f"{doing} needs one more package; run: pip install 'assent[hub]'"
+        raise ConfigError(message)
+
+
+def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Write rows as a parquet file."""
+    _module(path, "pyarrow.parquet").write_table(_arrow_table(path, rows, columns), path)
+
+
+def write_saved_dataset(
+    path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]
+) -> None:
+    """Write rows as a folder that datasets' `load_from_disk` reads.
+
+    Raises:
+        ConfigError: a file or a folder of something else is there.
+    """
+    if path.exists() and not is_saved_dataset(path):
+        message = f"{path} is there and is no save_to_disk folder; name another place"
+        raise ConfigError(message)
+    datasets = _module(path, "datasets")
+    table = _arrow_table(path, rows, columns)
+    shows_bars = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        with whole_folder(path) as aside:
+            datasets.Dataset(table).save_to_disk(str(aside))
+    finally:
+        if shows_bars:
+            datasets.enable_progress_bars()
+
+
+def _arrow_table(
+    path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]
+) -> "pa.Table":
+    """Rows as a table whose column types fit all of them."""
+    pyarrow = _module(path, "pyarrow")
+    tables: list[pa.Table] = []
+    remaining = iter(rows)
+    try:
+        while batch := list(islice(remaining, _ROWS_A_TABLE)):
+            tables.append(pyarrow.Table.from_pylist(batch))
+        if not tables:
+            return pyarrow.table({column: pyarrow.nulls(0) for column in columns})
+        return pyarrow.concat_tables(tables, promote_options="permissive")
+    except pyarrow.ArrowException as error:
+        what = " ".join(str(error).split())[:200]
+        message = f"{path} cannot be written as a table: {what}; write .jsonl instead"
+        raise ConfigError(message) from error
 
 
 def _module(path: Path, name: str) -> Any:  # noqa: ANN401 - a module

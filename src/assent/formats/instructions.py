@@ -17,8 +17,8 @@ from assent.formats.format import (
     UNDECIDED,
     Cells,
     Format,
+    NewRow,
     Tally,
-    Written,
     comparisons_of,
     each_record,
     each_row,
@@ -60,7 +60,7 @@ def _read_alpaca(row: Row) -> DemonstrationRecord:
     )
 
 
-def _instruction(record: AnyRecord, tally: Tally) -> Written:
+def _instruction(record: AnyRecord, tally: Tally) -> NewRow:
     """The columns of a prompt; the input apart again where the record knows it."""
     prompt, below = record.prompt, record.meta.get("input")
     row: dict[str, Any] = {}
@@ -86,7 +86,7 @@ def _instruction(record: AnyRecord, tally: Tally) -> Written:
     return {"instruction": text, "input": "", **row}
 
 
-def _write_alpaca(record: AnyRecord, tally: Tally) -> Iterator[Written]:
+def _write_alpaca(record: AnyRecord, tally: Tally) -> Iterator[NewRow]:
     if isinstance(record, DemonstrationRecord):
         row = _instruction(record, tally)
         past = {name: row.pop(name) for name in tuple(row) if name in _PAST}
@@ -141,7 +141,7 @@ def _read_alpacafarm(row: Row) -> ComparisonRecord:
 _PREFERENCES = {"first": 1, "second": 2, "tie": 0}
 
 
-def _write_alpacafarm(record: AnyRecord, tally: Tally) -> Iterator[Written]:
+def _write_alpacafarm(record: AnyRecord, tally: Tally) -> Iterator[NewRow]:
     for one in comparisons_of(record, tally):
         if one.verdict not in _PREFERENCES:
             tally.left_out[UNDECIDED[one.verdict]] += 1

@@ -20,8 +20,8 @@ from assent.formats.format import (
     SAID_COLUMNS,
     Cells,
     Format,
+    NewRow,
     Tally,
-    Written,
     comparisons_of,
     each_record,
     each_row,
@@ -52,7 +52,7 @@ def _read_messages(row: Row) -> DemonstrationRecord:
     )
 
 
-def _write_messages(record: AnyRecord, tally: Tally) -> Iterator[Written]:
+def _write_messages(record: AnyRecord, tally: Tally) -> Iterator[NewRow]:
     if isinstance(record, DemonstrationRecord):
         if not isinstance(record.prompt, ChatPrompt):
             tally.lost["plain prompt (written as a user turn)"] += 1
@@ -107,7 +107,7 @@ def _answer(row: Row, column: str) -> str:
     return only_turn(turns, column)
 
 
-def _write_sharegpt(record: AnyRecord, tally: Tally) -> Iterator[Written]:
+def _write_sharegpt(record: AnyRecord, tally: Tally) -> Iterator[NewRow]:
     turns = as_turns(record.prompt)
     if any(turn.role not in _NAMES for turn in turns):
         tally.left_out["turns of a role that ShareGPT has no name for"] += 1

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assent.formats.chats import ROLES, as_turns, chat_prompt
-from assent.formats.format import Cells, Format, Outcome, Rows, Tally, Written
+from assent.formats.format import Cells, Format, NewRow, Outcome, Rows, Tally
 from assent.formats.records import (
     AnyRecord,
     ComparisonRecord,
@@ -239,7 +239,7 @@ def _message(role: str, text: str, **more: Any) -> dict[str, Any]:  # noqa: ANN4
     return {"text": text, "role": role, "deleted": False, "review_result": True, **blank, **more}
 
 
-def _identified(records: Iterable[AnyRecord], tally: Tally) -> Iterator[tuple[str, list[Written]]]:
+def _identified(records: Iterable[AnyRecord], tally: Tally) -> Iterator[tuple[str, list[NewRow]]]:
     """The messages of each record's tree with ids, parents before replies.
 
     Ids are derived from the place among the records, so that one text twice is two messages.
@@ -247,8 +247,8 @@ def _identified(records: Iterable[AnyRecord], tally: Tally) -> Iterator[tuple[st
     for number, record in enumerate(records):
         if (root := _write_tree(record, tally)) is None:
             continue
-        messages: list[Written] = []
-        waiting: list[tuple[Written, str | None]] = [(root, None)]
+        messages: list[NewRow] = []
+        waiting: list[tuple[NewRow, str | None]] = [(root, None)]
         while waiting:
             message, parent = waiting.pop(0)
             name = f"{number}/{len(messages)}/{message['text']}"
@@ -259,12 +259,12 @@ def _identified(records: Iterable[AnyRecord], tally: Tally) -> Iterator[tuple[st
         yield record.group or messages[0]["message_id"], messages
 
 
-def _write_trees(records: Iterable[AnyRecord], tally: Tally) -> Iterator[Written]:
+def _write_trees(records: Iterable[AnyRecord], tally: Tally) -> Iterator[NewRow]:
     for tree, messages in _identified(records, tally):
         yield {"message_tree_id": tree, "tree_state": "ready_for_export", "prompt": messages[0]}
 
 
-def _write_flat(records: Iterable[AnyRecord], tally: Tally) -> Iterator[Written]:
+def _write_flat(records: Iterable[AnyRecord], tally: Tally) -> Iterator[NewRow]:
     for tree, messages in _identified(records, tally):
         for message in messages:
             own = {name: cell for name, cell in message.items() if name != "replies"}

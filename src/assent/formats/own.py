@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any, get_args
 
 from assent.formats.chats import as_json, prompt_of
-from assent.formats.format import Cells, Format, Tally, Written, each_record, each_row
+from assent.formats.format import Cells, Format, NewRow, Tally, each_record, each_row
 from assent.formats.records import (
     AnyRecord,
     ComparisonRecord,
@@ -138,10 +138,10 @@ _OWN = {
 }
 
 
-def _write(record: AnyRecord, tally: Tally) -> Iterator[Written]:
+def _write(record: AnyRecord, tally: Tally) -> Iterator[NewRow]:
     del tally
     prompt = record.prompt
-    row: Written = {
+    row: NewRow = {
         "type": NAMES[type(record)],
         "prompt": as_json(prompt.messages) if isinstance(prompt, ChatPrompt) else prompt,
     }

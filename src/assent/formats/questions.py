@@ -83,7 +83,7 @@ def _read_judged(row: Row) -> RatingRecord:
         raise wrong_type(column="completion", cell=said, wanted="' yes' or ' no'")
     return RatingRecord(
         prompt=instruction_prompt(found["prompt"], "prompt"),
-        response=response_of(found["response"], "prompt"),
+        response=response_of(found["response"], "prompt (A:)"),
         axes={_AXES[found["axis"]]: _SAID[said]},
         split=row.split,
         where=row.where,

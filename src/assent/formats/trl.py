@@ -27,8 +27,8 @@ from assent.formats.format import (
     SAID_COLUMNS,
     Cells,
     Format,
+    NewRow,
     Tally,
-    Written,
     comparisons_of,
     each_record,
     each_row,
@@ -183,7 +183,7 @@ def _reply(text: str, *, chat: bool) -> str | list[dict[str, Any]]:
     return as_json([Message("assistant", text)]) if chat else text
 
 
-def _write_preference(record: AnyRecord, tally: Tally, *, chat: bool) -> Iterator[Written]:
+def _write_preference(record: AnyRecord, tally: Tally, *, chat: bool) -> Iterator[NewRow]:
     for one in comparisons_of(record, tally):
         if (sides := winner_first(one, tally)) is None:
             continue
@@ -198,7 +198,7 @@ def _write_preference(record: AnyRecord, tally: Tally, *, chat: bool) -> Iterato
         }
 
 
-def _write_unpaired(record: AnyRecord, tally: Tally, *, chat: bool) -> Iterator[Written]:
+def _write_unpaired(record: AnyRecord, tally: Tally, *, chat: bool) -> Iterator[NewRow]:
     labelled: list[tuple[str, bool]] = []
     if isinstance(record, UnpairedRecord):
         labelled = [(record.response, record.good)]
@@ -214,7 +214,7 @@ def _write_unpaired(record: AnyRecord, tally: Tally, *, chat: bool) -> Iterator[
         }
 
 
-def _write_completion(record: AnyRecord, tally: Tally, *, chat: bool) -> Iterator[Written]:
+def _write_completion(record: AnyRecord, tally: Tally, *, chat: bool) -> Iterator[NewRow]:
     if isinstance(record, DemonstrationRecord):
         yield {
             "prompt": written_prompt(record.prompt, tally, chat=chat),
@@ -223,9 +223,16 @@ def _write_completion(record: AnyRecord, tally: Tally, *, chat: bool) -> Iterato
         }
 
 
-def _write_prompt(record: AnyRecord, tally: Tally, *, chat: bool) -> Iterator[Written]:
+def _write_prompt(record: AnyRecord, tally: Tally, *, chat: bool) -> Iterator[NewRow]:
     prompt = {"prompt": written_prompt(record.prompt, tally, chat=chat)}
     yield {**record.meta, **prompt, **saying(record)}
+
+
+_ANSWERS = {
+    *("completion", "completions", "chosen", "rejected", "response", "responses"),
+    *("winner", "choice", "preference", "rating"),
+}
+"""Columns that say more than a prompt, so that rows with them are something else."""
 
 
 def _is_answer(cell: object, *, chat: bool) -> bool:
@@ -256,8 +263,7 @@ def _fits_unpaired(cells: Cells, *, chat: bool) -> bool:
 
 
 def _fits_prompt(cells: Cells, *, chat: bool) -> bool:
-    answers = ("completion", "chosen", "rejected", "response")
-    return not any(one in cells for one in answers) and _is_answer(cells.get("prompt"), chat=chat)
+    return not _ANSWERS & cells.keys() and _is_answer(cells.get("prompt"), chat=chat)
 
 
 _TEXT, _CHAT = "as text", "as a list of turns (role, content)"
@@ -269,7 +275,7 @@ def _two(
     columns: Mapping[str, str],
     fits: Callable[..., bool],
     read: Callable[[Row], AnyRecord],
-    write: Callable[..., Iterable[Written]],
+    write: Callable[..., Iterable[NewRow]],
     gives: type[Record],
     takes: tuple[type[Record], ...],
     carries: tuple[str, ...] = (),
@@ -277,7 +283,7 @@ def _two(
     """The standard and the conversational format of one shape."""
 
     def one(*, chat: bool) -> Format:
-        def rows(record: AnyRecord, tally: Tally) -> Iterable[Written]:
+        def rows(record: AnyRecord, tally: Tally) -> Iterable[NewRow]:
             return write(record, tally, chat=chat)
 
         return Format(

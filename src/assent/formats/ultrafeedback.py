@@ -15,10 +15,10 @@ from assent.formats.chats import as_json, as_turns, instruction_prompt, is_chat
 from assent.formats.format import (
     Cells,
     Format,
+    NewRow,
     Outcome,
     Rows,
     Tally,
-    Written,
     comparisons_of,
     each_record,
     each_row,
@@ -71,7 +71,7 @@ def _rated(row: Row, prompt: ChatPrompt, completion: object, place: str) -> Rati
     )
 
 
-def _write(records: Iterable[AnyRecord], tally: Tally) -> Iterator[Written]:
+def _write(records: Iterable[AnyRecord], tally: Tally) -> Iterator[NewRow]:
     ratings = (record for record in records if isinstance(record, RatingRecord))
     # Ratings of one prompt stand together; its turns tell chats from text that reads the same.
     for (prompt, source), group in groupby(ratings, lambda one: (as_turns(one.prompt), one.source)):
@@ -117,7 +117,7 @@ ULTRA_FEEDBACK = Format(
 )
 
 
-def _write_pairs(record: AnyRecord, tally: Tally) -> Iterator[Written]:
+def _write_pairs(record: AnyRecord, tally: Tally) -> Iterator[NewRow]:
     for one in comparisons_of(record, tally):
         if (sides := winner_first(one, tally)) is None:
             continue

@@ -19,8 +19,8 @@ from assent.formats.format import (
     UNDECIDED,
     Cells,
     Format,
+    NewRow,
     Tally,
-    Written,
     comparisons_of,
     each_record,
     each_row,
@@ -70,7 +70,7 @@ def _read_battle(row: Row) -> ComparisonRecord:
     )
 
 
-def _write_battle(record: AnyRecord, tally: Tally) -> Iterator[Written]:
+def _write_battle(record: AnyRecord, tally: Tally) -> Iterator[NewRow]:
     for one in comparisons_of(record, tally):
         if one.verdict not in _WORDS:
             tally.left_out[UNDECIDED[one.verdict]] += 1
@@ -196,7 +196,7 @@ def _info(record: ComparisonRecord, tally: Tally) -> dict[str, Any]:
 _SPLIT_WORDS = {"train": "train", "validation": "valid1", "test": "test"}
 
 
-def _write_summaries(record: AnyRecord, tally: Tally) -> Iterator[Written]:
+def _write_summaries(record: AnyRecord, tally: Tally) -> Iterator[NewRow]:
     for one in comparisons_of(record, tally):
         if one.verdict not in ("first", "second"):
             tally.left_out[UNDECIDED[one.verdict]] += 1
