@@ -17,4 +17,5 @@ class LoraSettings(Settings):
     alpha: PositiveFloat = 32.0
     """What the adapter adds is scaled by alpha / rank."""
     target_modules: tuple[str, ...] | None = Field(default=None, min_length=1)
-    """Ends of the names of the adapted layers; every linear layer but the output if left out."""
+    """Ends of the names of the adapted layers; every linear layer but the output if left out,
+    the experts of a mixture among them."""

@@ -1,6 +1,8 @@
 """Open model folders, and say in one line what is wrong with one."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from transformers import (
@@ -16,6 +18,7 @@ from transformers import (
 from assent.errors import NotAModel, TokenizerUnfit
 from assent.models.quiet import quiet_transformers
 
+_HEADS = ("score", "classifier", "pre_classifier", "classification_head", "head")
 HEAD_WEIGHT = "score.weight"
 """What Hugging Face calls the weights that turn a decoder's last hidden state into a score."""
 
@@ -48,12 +51,11 @@ def load_reward_model(folder: str | Path, device: torch.device | None = None) ->
     return model.to(device or choose_device()).eval()  # type: ignore[arg-type,no-any-return]
 
 
-def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder, checked.
+def open_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder, as it is.
 
     Raises:
         NotAModel: the folder holds no tokenizer.
-        TokenizerUnfit: pad or eos is missing, or they are one token.
     """
     _require_folder(folder, "tokenizer_config.json")
     try:
@@ -62,8 +64,66 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     except Exception as error:  # the tokenizers library raises Exception itself
         message = f"{folder}: the tokenizer does not load ({_one_line(error)})"
         raise NotAModel(message) from error
+    return tokenizer
+
+
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder, checked.
+
+    Raises:
+        NotAModel: the folder holds no tokenizer.
+        TokenizerUnfit: pad or eos is missing, or they are one token.
+    """
+    tokenizer = open_tokenizer(folder)
     require_fit(tokenizer, str(folder))
     return tokenizer
+
+
+def require_match(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer that has tokens the model has no embedding for.
+
+    Raises:
+        TokenizerUnfit: gives both numbers and how to make them fit.
+    """
+    rows = int(cast("Any", model.get_input_embeddings()).weight.shape[0])
+    largest = max(tokenizer.get_vocab().values(), default=-1)
+    if largest >= rows:
+        message = (
+            f"the tokenizer has {largest + 1} tokens and the model {rows} embeddings; call "
+            "model.resize_token_embeddings(len(tokenizer)), then save both"
+        )
+        raise TokenizerUnfit(message)
+
+
+def add_pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Give the tokenizer a pad token of its own and the model room for it; whether it needed one.
+
+    The new embedding is the mean of the others: padding is never looked at, but a model whose
+    output layer is tied could otherwise favour it.
+    """
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != tokenizer.eos_token_id:
+        return False
+    tokenizer.add_special_tokens({"pad_token": "<pad>"})
+    if len(tokenizer) > int(cast("Any", model.get_input_embeddings()).weight.shape[0]):
+        with quiet_transformers():
+            model.resize_token_embeddings(len(tokenizer), mean_resizing=True)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    if model.can_generate():
+        cast("Any", model.generation_config).pad_token_id = tokenizer.pad_token_id
+    return True
+
+
+def max_positions(model: PreTrainedModel) -> int | None:
+    """How many tokens the model can read at once; None where its configuration sets no limit."""
+    config = model.config.get_text_config()
+    limit = getattr(config, "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit <= 0:
+        return None
+    # RoBERTa and its kin count positions from behind the padding index.
+    embeddings = getattr(model.base_model, "embeddings", None)
+    table = getattr(embeddings, "position_embeddings", None)
+    offset = getattr(table, "padding_idx", None)
+    return limit if offset is None else limit - offset - 1
 
 
 def require_fit(tokenizer: PreTrainedTokenizerBase, name: str = "the tokenizer") -> None:
@@ -128,27 +188,52 @@ def new_llama(
 def reward_model_from(
     policy_folder: str | Path, seed: int, device: torch.device | None = None
 ) -> PreTrainedModel:
-    r"""A reward model on a policy's trunk, its head drawn from N(0, 1 / sqrt(d + 1)), without bias.
+    r"""A reward model on the trunk of a policy or an encoder.
+
+    Its last layer is drawn from N(0, 1 / sqrt(d + 1)), its bias, if it has one, is 0.
 
     Raises:
         NotAModel: the folder holds no model, or of a kind that has no score head.
-        TokenizerUnfit: pad or eos is missing, or they are one token.
+        TokenizerUnfit: a policy's pad or eos is missing, or they are one token.
 
     Source: Huang et al. 2024, "The N+ implementation details of RLHF with PPO"; Stiennon et al.
     2020 misprint the root.
     """
     _require_folder(policy_folder, "config.json")
-    tokenizer = load_tokenizer(policy_folder)
+    tokenizer = open_tokenizer(policy_folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _open(
-            AutoModelForSequenceClassification, policy_folder, num_labels=1, may_lack=HEAD_WEIGHT
+            AutoModelForSequenceClassification, policy_folder, num_labels=1, may_lack=_is_head
         )
-        head = score_head(model)
+        head = _last_layer(model)
         torch.nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
+        if head.bias is not None:
+            torch.nn.init.zeros_(head.bias)
+    if head is getattr(model, "score", None):  # read at the end of a response, which eos marks
+        require_fit(tokenizer, str(policy_folder))
     # Hugging Face reads the score at the last token that is not this one.
     model.config.pad_token_id = tokenizer.pad_token_id
     return model.to(device or choose_device()).eval()  # type: ignore[arg-type,no-any-return]
+
+
+def _is_head(name: str) -> bool:
+    """Whether a weight belongs to what a classifier adds to a trunk."""
+    return name.split(".")[0] in _HEADS or ".pooler." in name
+
+
+def _last_layer(model: PreTrainedModel) -> torch.nn.Linear:
+    """The linear layer with one output that ends a classifier's head."""
+    for name in _HEADS:
+        part = getattr(model, name, None)
+        layers = [
+            one
+            for one in (part.modules() if isinstance(part, torch.nn.Module) else [])
+            if isinstance(one, torch.nn.Linear) and one.out_features == 1
+        ]
+        if layers:
+            return layers[-1]
+    return score_head(model)
 
 
 def score_head(model: PreTrainedModel) -> torch.nn.Linear:
@@ -158,6 +243,9 @@ def score_head(model: PreTrainedModel) -> torch.nn.Linear:
         NotAModel: the model has none under the usual name.
     """
     head = getattr(model, "score", None)
+    trained = getattr(head, "modules_to_save", None)  # beside an adapter, PEFT keeps two heads
+    if isinstance(trained, torch.nn.ModuleDict):
+        head = trained["default"]
     if not isinstance(head, torch.nn.Linear):
         message = (
             f"{type(model).__name__} has no linear head named 'score'; reward models are built on "
@@ -168,7 +256,11 @@ def score_head(model: PreTrainedModel) -> torch.nn.Linear:
 
 
 def _open(
-    kind: type, folder: str | Path, *, may_lack: str = "", **keywords: object
+    kind: type,
+    folder: str | Path,
+    *,
+    may_lack: Callable[[str], bool] = lambda _: False,
+    **keywords: object,
 ) -> PreTrainedModel:
     _require_folder(folder, "config.json")
     wanted = kind.__name__.removeprefix("AutoModelFor")
@@ -191,7 +283,7 @@ def _open(
         message = f"{folder}: weight {name} is {list(found)}, a {wanted} model of this"
         message += f" configuration needs {list(expected)}"
         raise NotAModel(message)
-    missing = sorted(set(report["missing_keys"]) - {may_lack})
+    missing = sorted(name for name in report["missing_keys"] if not may_lack(name))
     if missing:
         message = f"{folder} is no complete {wanted} model: weight {missing[0]} is missing"
         raise NotAModel(message)

@@ -12,16 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.config.files import write_file
 from assent.errors import NotAModel, RewardError
-from assent.models.loading import load_reward_model, load_tokenizer, score_head
-from assent.models.scoring import autocast, chunks
-from assent.models.tokens import Rows, rows_of
-from assent.objectives.masks import last_index, position_ids
+from assent.models.loading import load_reward_model, open_tokenizer, require_match
+from assent.models.reading import Reading, reading_of, require_room
+from assent.models.scoring import chunks
 from assent.types import RewardFunction
 
 NORMALISATION_FILE = "reward_normalisation.json"
@@ -80,25 +77,8 @@ class Normalisation:
         return cls(gain=gain, bias=-gain * float(values.mean()), samples=len(raw))
 
 
-def raw_scores(
-    model: PreTrainedModel, rows: Rows, precision: str = "float32"
-) -> Float[Tensor, " batch"]:
-    """Scores read at the last real token of each row, found by the mask, never by a token id."""
-    with autocast(model.device, precision):
-        output = model.base_model(
-            input_ids=rows.tokens,
-            attention_mask=rows.mask.long(),
-            position_ids=position_ids(rows.mask),
-            use_cache=False,
-        )
-        hidden = output.last_hidden_state
-        last = hidden[torch.arange(len(hidden), device=hidden.device), last_index(rows.mask)]
-    scores: Tensor = last.float() @ score_head(model).weight.float().T
-    return scores.squeeze(1)
-
-
 class TextReward:
-    """A reward model on text. Every response is taken to have ended, so eos is appended to each."""
+    """A reward model on text. Every response is taken to have ended."""
 
     def __init__(
         self,
@@ -106,31 +86,59 @@ class TextReward:
         tokenizer: PreTrainedTokenizerBase,
         normalisation: Normalisation | None = None,
         *,
+        reading: Reading | None = None,
         batch_size: int = 256,
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.normalisation = normalisation or Normalisation()
+        self.reading = reading or reading_of(model, tokenizer)
         self.batch_size = batch_size
 
     @classmethod
-    def load(cls, folder: str | Path, device: torch.device | None = None) -> "TextReward":
-        """A reward model folder with its tokenizer and normalisation.
+    def load(
+        cls,
+        folder: str | Path,
+        device: torch.device | None = None,
+        *,
+        reading: str = "auto",
+        batch_size: int = 256,
+    ) -> "TextReward":
+        """A reward model folder with its own tokenizer, and its normalisation if it has one.
+
+        Args:
+            folder: any sequence classifier with one output: a Hugging Face folder or a hub id.
+            device: where it runs.
+            reading: how it reads; see `models.reading`.
+            batch_size: responses a forward pass.
 
         Raises:
             NotAModel: the folder or its normalisation file does not load.
-            TokenizerUnfit: pad or eos is missing, or they are one token.
+            TokenizerUnfit: pad or eos is missing, or they are one token, and the model reads at
+                the response's end token; or the tokenizer has more tokens than the model.
         """
         file = Path(folder) / NORMALISATION_FILE
-        normalisation = Normalisation.read(file) if file.is_file() else Normalisation()
-        return cls(load_reward_model(folder, device), load_tokenizer(folder), normalisation)
+        is_ours = file.is_file()
+        normalisation = Normalisation.read(file) if is_ours else Normalisation()
+        model, tokenizer = load_reward_model(folder, device), open_tokenizer(folder)
+        require_match(model, tokenizer)
+        if model.config.pad_token_id is None:
+            # Left to itself, transformers scores a batch only where it knows the padding.
+            model.config.pad_token_id = tokenizer.pad_token_id
+        chosen = reading_of(model, tokenizer, reading, is_ours=is_ours)
+        return cls(model, tokenizer, normalisation, reading=chosen, batch_size=batch_size)
 
     @torch.no_grad()
     def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-        """Scores as the model gives them."""
+        """Scores as the model gives them.
+
+        Raises:
+            RewardError: a prompt with its response is longer than the model has positions.
+        """
+        reads = self.reading.encode(prompts, responses)
+        require_room(self.model, reads)
         scores: list[float] = []
-        for part in chunks(len(prompts), self.batch_size):
-            rows = rows_of(self.tokenizer, prompts[part], responses[part]).to(self.model.device)
-            scores += raw_scores(self.model, rows).tolist()
+        for part in chunks(len(reads), self.batch_size):
+            scores += self.reading.scores(self.model, reads[part]).tolist()
         return scores
 
     def __call__(self, prompts: Sequence[str], responses: Sequence[str]) -> list[float]:

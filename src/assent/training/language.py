@@ -10,13 +10,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.config.base import Settings
 from assent.config.files import whole_folder
+from assent.config.lora import LoraSettings
 from assent.config.optimiser import OptimiserSettings
 from assent.models.checkpoints import save_model
+from assent.models.lora import add_adapter
 from assent.models.scoring import autocast, chunks
 from assent.objectives.language_loss import sft_loss, target_mask
 from assent.objectives.masks import position_ids, right_pad
+from assent.objectives.seeds import derive_seed
+from assent.training.memory import enable_recomputing, memory_advice, recomputing
 from assent.training.optimising import build_optimiser, optimiser_step, require_finite
-from assent.training.run_folder import RunFolder
+from assent.training.run_folder import RunFolder, fingerprint
 from assent.types import Progress
 
 
@@ -39,6 +43,9 @@ class LanguagePlan:
     precision: str
     checkpoint_every: int
     optimiser: OptimiserSettings
+    seed: int
+    gradient_checkpointing: bool = False
+    lora: LoraSettings | None = None
 
 
 def train_language(
@@ -53,16 +60,42 @@ def train_language(
 ) -> PreTrainedModel:
     """Run all steps of a plan from where the run folder stands; the model is changed in place.
 
-    Dropout is off throughout.
+    Dropout is off throughout. With an adapter only that is trained, and it is merged at the end.
     """
-    run.begin(settings)
+    order = (str(number) for batch in plan.batches for number in batch)
+    run.begin(settings, seed=plan.seed, data=fingerprint((one.tokens for one in examples), order))
+    adapter = (
+        add_adapter(model, plan.lora, seed=derive_seed(plan.seed, plan.stage, "adapter"))
+        if plan.lora
+        else None
+    )
+    if plan.gradient_checkpointing:
+        enable_recomputing(model)
+    # Without dropout: a gradient then depends on the batch alone, not on how it is split into
+    # micro-batches or on draws that an interrupted run could not repeat.
+    model.train(mode=False)
+    largest = max((len(batch) for batch in plan.batches), default=1)
+    micro_batch = min(plan.micro_batch_size or largest, largest)
+    with memory_advice(plan.stage, micro_batch=micro_batch, device=model.device):
+        _steps(model, tokenizer, examples, plan, run, progress)
+    with whole_folder(run.model) as aside:
+        save_model(aside, model, tokenizer, adapter)
+    run.finish()
+    return model if adapter is None else adapter.merge()
+
+
+def _steps(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[LearnedText],
+    plan: LanguagePlan,
+    run: RunFolder,
+    progress: Progress,
+) -> None:
     optimiser = build_optimiser([model], plan.optimiser)
     state = run.restore({"model": model}, optimiser)
     done, seen, tokens = int(state["step"]), int(state.get("seen", 0)), int(state.get("tokens", 0))
     total = len(plan.batches)
-    # Without dropout: a gradient then depends on the batch alone, not on how it is split into
-    # micro-batches or on draws that an interrupted run could not repeat.
-    model.train(mode=False)
     with run.sink(done) as sink, progress.task(plan.stage, total, done) as bar:
         for step in range(done, total):
             began = time.perf_counter()
@@ -87,10 +120,6 @@ def train_language(
                 run.save_state(
                     step + 1, {"model": model}, optimiser, {"seen": seen, "tokens": tokens}
                 )
-    with whole_folder(run.model) as aside:
-        save_model(aside, model, tokenizer)
-    run.finish()
-    return model
 
 
 def _accumulate(
@@ -110,7 +139,8 @@ def _accumulate(
         tokens, mask, learn = _pad(
             [examples[number] for number in batch[part]], int(tokenizer.pad_token_id), model.device
         )
-        with autocast(model.device, plan.precision):
+        recompute = recomputing(model, enabled=plan.gradient_checkpointing)
+        with autocast(model.device, plan.precision), recompute:
             logits = model(
                 input_ids=tokens,
                 attention_mask=mask.long(),

@@ -70,6 +70,7 @@ def train_base(
         precision="float32",
         checkpoint_every=settings.checkpoint_every,
         optimiser=settings.optimiser,
+        seed=seed,
     )
     return train_language(
         model,

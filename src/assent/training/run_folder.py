@@ -1,6 +1,7 @@
 """A run on disk: resolved settings, metrics, resumable state, and the finished model.
 
     run/settings.toml     what the run was given; a run with other settings refuses to go on here
+    run/inputs.json       its seed and a hash of its data; the same for these
     run/metrics.jsonl     one line a step
     run/state/step-…      weights, optimiser moments and counters of that step (safetensors, JSON)
     run/model/            the finished Hugging Face folder; its presence means the run is done
@@ -12,7 +13,9 @@ state that a run goes on from are dropped and computed again.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+import tomllib
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,8 @@ from assent.config.write import dump_toml
 from assent.errors import CannotResume
 
 WEIGHTS, OPTIMISER, STATE = "weights.safetensors", "optimiser.safetensors", "state.json"
+SAME_RESULTS = ("micro_batch_size", "gradient_checkpointing", "checkpoint_every")
+"""Settings that a run may go on with others of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +57,50 @@ class RunFolder:
         """The finished model is there, whole."""
         return self.model.is_dir()
 
-    def begin(self, settings: Settings) -> None:
-        """Write the settings, or check that the run that was begun here had the same ones.
+    def begin(self, settings: Settings, *, seed: int | None = None, data: str = "") -> None:
+        """Write what the run is given, or check that the run that was begun here got the same.
+
+        Settings that change memory and not results may differ: a run that ran out of memory goes on
+        with smaller micro-batches.
+
+        Args:
+            settings: of the stage.
+            seed: of the stage.
+            data: from `fingerprint`.
 
         Raises:
-            CannotResume: they differ; the message names the file to compare with.
+            CannotResume: settings, seed or data differ; the message names the file to compare with.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / "settings.toml"
         text = dump_toml(settings, comments=False)
-        if not file.exists():
-            write_file(file, text)
-        elif file.read_text(encoding="utf-8") != text:
+        if file.exists() and _results_of(file) != _results_of(text):
             message = (
                 f"{self.path} was begun with other settings; compare {file}, or remove the folder"
             )
             raise CannotResume(message)
+        self._require_inputs({"seed": seed, "data": data})
+        write_file(file, text)
+
+    def _require_inputs(self, given: Mapping[str, Any]) -> None:
+        file = self.path / "inputs.json"
+        if not file.exists():
+            write_file(file, json.dumps(given) + "\n")
+            return
+        try:
+            begun: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            odd = [name for name in given if begun[name] != given[name]]
+        except (ValueError, KeyError, TypeError) as error:
+            message = f"{file} cannot be read back; remove {self.path} to start the stage again"
+            raise CannotResume(message) from error
+        if not odd:
+            return
+        what = f"seed {begun['seed']}, not {given['seed']}" if odd[0] == "seed" else "other data"
+        message = (
+            f"{self.path} was begun with {what}; give it what it had, or remove the folder to "
+            "start the stage again"
+        )
+        raise CannotResume(message)
 
     def sink(self, resumed_at: int, name: str = "metrics") -> JsonlSink:
         """The metrics file, cut back to the step the run goes on from."""
@@ -132,6 +165,31 @@ class RunFolder:
     def finish(self) -> None:
         """Drop the resumable state: the run is done."""
         shutil.rmtree(self.path / "state", ignore_errors=True)
+
+
+def fingerprint(*parts: Iterable[str | Sequence[int]]) -> str:
+    """SHA-256 of texts and token lists, in order: whether a run was given this data before."""
+    digest = hashlib.sha256()
+    for part in parts:
+        for item in part:
+            content = (
+                item.encode("utf-8", "surrogatepass")
+                if isinstance(item, str)
+                else array("q", item).tobytes()
+            )
+            digest.update(len(content).to_bytes(8, "little") + content)
+        digest.update(b"\xff" * 8)
+    return digest.hexdigest()
+
+
+def _results_of(settings: Path | str) -> dict[str, Any]:
+    """The settings that results depend on."""
+    text = settings.read_text(encoding="utf-8") if isinstance(settings, Path) else settings
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return {"damaged": text}
+    return {key: value for key, value in table.items() if key not in SAME_RESULTS}
 
 
 def _sha256(file: Path) -> str:

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.config.sft import SftSettings
 from assent.errors import DataError
-from assent.models.loading import require_fit
+from assent.models.loading import max_positions, require_fit, require_match
 from assent.models.tokens import encode_prompts, encode_responses
 from assent.training.batches import epoch_batches
 from assent.training.language import LanguagePlan, LearnedText, train_language
@@ -45,31 +45,38 @@ def train_sft(
         The model, in evaluation mode.
 
     Raises:
-        TokenizerUnfit: pad or eos is missing, or they are one token.
-        DataError: no demonstration fits into `settings.max_tokens`.
+        TokenizerUnfit: pad or eos is missing, they are one token, or the model is too small for it.
+        DataError: no demonstration fits into `settings.max_tokens` and the model.
 
     Source: Ouyang et al. 2022, section 3.5.
     """
     require_fit(tokenizer)
+    require_match(model, tokenizer)
+    room = min(settings.max_tokens, max_positions(model) or settings.max_tokens)
     asked = [one.prompt for one in demonstrations]
     prompts = encode_prompts(tokenizer, asked)
     responses = encode_responses(tokenizer, [one.response for one in demonstrations], prompts=asked)
     examples = [
         LearnedText(prompt + response, len(prompt))
         for prompt, response in zip(prompts, responses, strict=True)
-        if len(prompt) + len(response) <= settings.max_tokens
+        if len(prompt) + len(response) <= room
     ]
     dropped = len(demonstrations) - len(examples)
     if not examples:
+        limit = (
+            f"sft.max_tokens = {room}"
+            if room == settings.max_tokens
+            else f"the model's {room} positions"
+        )
         message = (
-            f"none of {len(demonstrations)} demonstrations fits into sft.max_tokens = "
-            f"{settings.max_tokens}; collect demonstrations or raise it"
+            f"none of {len(demonstrations)} demonstrations fits into {limit}; collect "
+            "demonstrations or give them more room"
         )
         raise DataError(message)
     if dropped:
         logger.warning(
             "%d of %d demonstrations are longer than %d tokens and were left out",
-            dropped, len(demonstrations), settings.max_tokens,
+            dropped, len(demonstrations), room,
         )  # fmt: skip
     plan = LanguagePlan(
         stage="sft",
@@ -84,6 +91,9 @@ def train_sft(
         precision=settings.precision,
         checkpoint_every=settings.checkpoint_every,
         optimiser=settings.optimiser,
+        seed=seed,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        lora=settings.lora,
     )
     return train_language(
         model,

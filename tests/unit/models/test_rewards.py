@@ -15,12 +15,12 @@ from assent.config.files import whole_folder
 from assent.errors import NotAModel, RewardError
 from assent.models.checkpoints import save_model
 from assent.models.loading import load_tokenizer, reward_model_from, score_head
+from assent.models.reading import raw_scores
 from assent.models.rewards import (
     NORMALISATION_FILE,
     Normalisation,
     TextReward,
     checked_rewards,
-    raw_scores,
     save_normalisation,
 )
 from assent.models.tokens import encode, encode_responses, join, rows_of

@@ -1,0 +1,228 @@
+"""How reward models read a prompt and a response: one way a kind of model.
+
+response_end  prompt, response, end token; the score is read at the end token. What Assent trains
+              on decoders; prompt and response are tokenised as the policy's are.
+template      the whole conversation through the model's own chat template, as other projects'
+              reward models expect it; a plain prompt is one user turn.
+pair          [CLS] prompt [SEP] response [SEP] with token types: encoders of the BERT kind.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from assent.errors import RewardError
+from assent.models.chat import has_template, render_turns
+from assent.models.loading import max_positions, require_fit, score_head
+from assent.models.scoring import autocast
+from assent.models.tokens import Rows, encode, encode_prompts, encode_responses, join
+from assent.objectives.masks import last_index, position_ids, right_pad
+from assent.types import ChatPrompt, Message
+
+ReadingName = Literal["response_end", "template", "pair"]
+
+
+class Read(NamedTuple):
+    """One prompt and response as tokens."""
+
+    prompt: list[int]
+    response: list[int]
+    types: list[int] | None = None
+    """Token types over both, where the model has them."""
+
+    @property
+    def length(self) -> int:
+        """Tokens of both."""
+        return len(self.prompt) + len(self.response)
+
+
+@runtime_checkable
+class Reading(Protocol):
+    """Turns texts into tokens and tokens into scores."""
+
+    name: ReadingName
+
+    def encode(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Read]:
+        """Tokens of each prompt with its response."""
+        ...
+
+    def scores(
+        self, model: PreTrainedModel, reads: Sequence[Read], precision: str = "float32"
+    ) -> Float[Tensor, " batch"]:
+        """One raw score each; the caller decides on gradients."""
+        ...
+
+
+class ResponseEnd:
+    """Read as Assent's own reward models are trained: the score stands at the end token."""
+
+    name: ReadingName = "response_end"
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        require_fit(tokenizer)
+        self.tokenizer = tokenizer
+
+    def encode(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Read]:
+        """Every response is taken to have ended."""
+        asked = encode_prompts(self.tokenizer, prompts)
+        said = encode_responses(self.tokenizer, responses, prompts=prompts)
+        return [Read(prompt, response) for prompt, response in zip(asked, said, strict=True)]
+
+    def scores(
+        self, model: PreTrainedModel, reads: Sequence[Read], precision: str = "float32"
+    ) -> Float[Tensor, " batch"]:
+        """Prompts are padded on the left and responses on the right."""
+        rows = join(
+            [one.prompt for one in reads],
+            [one.response for one in reads],
+            int(self.tokenizer.pad_token_id),
+        )
+        return raw_scores(model, rows.to(model.device), precision)
+
+
+class WholeTemplate:
+    """Read as the model's own pipeline does: its template over all turns, its own forward pass."""
+
+    name: ReadingName = "template"
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+
+    def encode(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Read]:
+        """The rendered conversation as it stands; the template writes its own special tokens."""
+        texts = []
+        for prompt, response in zip(prompts, responses, strict=True):
+            turns = (
+                prompt.messages
+                if isinstance(prompt, ChatPrompt)
+                else (Message("user", str(prompt)),)
+            )
+            whole = (*turns, Message("assistant", response))
+            texts.append(render_turns(self.tokenizer, whole, add_generation_prompt=False))
+        return [Read([], ids) for ids in encode(self.tokenizer, texts)]
+
+    def scores(
+        self, model: PreTrainedModel, reads: Sequence[Read], precision: str = "float32"
+    ) -> Float[Tensor, " batch"]:
+        """Padded on the right; one by one where the model names no pad token."""
+        return _classified(model, reads, model.config.pad_token_id, precision)
+
+
+class PromptAndResponse:
+    """Read as a pair of texts by an encoder."""
+
+    name: ReadingName = "pair"
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+
+    def encode(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Read]:
+        """The tokenizer's own pair of texts; a chat prompt as it reads without a template."""
+        encode(self.tokenizer, [*prompts, *responses])  # refuses what is no Unicode
+        if not prompts:
+            return []
+        found: Any = self.tokenizer(
+            [str(prompt) for prompt in prompts], [str(response) for response in responses]
+        )
+        types = found.get("token_type_ids") or [None] * len(prompts)
+        return [Read(ids, [], kinds) for ids, kinds in zip(found["input_ids"], types, strict=True)]
+
+    def scores(
+        self, model: PreTrainedModel, reads: Sequence[Read], precision: str = "float32"
+    ) -> Float[Tensor, " batch"]:
+        """Padded on the right."""
+        return _classified(model, reads, self.tokenizer.pad_token_id, precision)
+
+
+def reading_of(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    name: str = "auto",
+    *,
+    is_ours: bool = True,
+) -> Reading:
+    """How a model reads.
+
+    Args:
+        model: a sequence classifier with one output.
+        tokenizer: its own.
+        name: one of the readings, or `auto`: `pair` for an encoder; for a decoder `response_end` if
+            Assent trained it or it has no chat template, `template` if it has one.
+        is_ours: Assent trained the model.
+    """
+    if name == "auto":
+        if is_encoder(model):
+            name = "pair"
+        else:
+            name = "response_end" if is_ours or not has_template(tokenizer) else "template"
+    kinds: dict[str, type[ResponseEnd | WholeTemplate | PromptAndResponse]] = {
+        "response_end": ResponseEnd,
+        "template": WholeTemplate,
+        "pair": PromptAndResponse,
+    }
+    return kinds[name](tokenizer)
+
+
+def is_encoder(model: PreTrainedModel) -> bool:
+    """Whether a classifier reads its score off a whole text rather than off the last token.
+
+    transformers calls a decoder's linear head `score`, and an encoder's `classifier`.
+    """
+    return not hasattr(model, "score")
+
+
+def require_room(model: PreTrainedModel, reads: Sequence[Read]) -> None:
+    """Refuse texts that the reward model has no positions for; none is ever cut.
+
+    Raises:
+        RewardError: counts them and says how long the longest is.
+    """
+    most = max_positions(model)
+    lengths = [one.length for one in reads]
+    if most is None or max(lengths, default=0) <= most:
+        return
+    long = [number for number, length in enumerate(lengths) if length > most]
+    message = (
+        f"{len(long)} of {len(reads)} responses with their prompts are longer than the reward "
+        f"model's {most} positions (response {long[0]}: {lengths[long[0]]} tokens); leave out long "
+        "prompts or lower ppo.sampling.max_new_tokens"
+    )
+    raise RewardError(message)
+
+
+def raw_scores(
+    model: PreTrainedModel, rows: Rows, precision: str = "float32"
+) -> Float[Tensor, " batch"]:
+    """A decoder's scores at the last real token of each row, found by the mask, never by an id."""
+    with autocast(model.device, precision):
+        output = model.base_model(
+            input_ids=rows.tokens,
+            attention_mask=rows.mask.long(),
+            position_ids=position_ids(rows.mask),
+            use_cache=False,
+        )
+        hidden = output.last_hidden_state
+        last = hidden[torch.arange(len(hidden), device=hidden.device), last_index(rows.mask)]
+    scores: Tensor = last.float() @ score_head(model).weight.float().T
+    return scores.squeeze(1)
+
+
+def _classified(
+    model: PreTrainedModel, reads: Sequence[Read], pad_id: int | None, precision: str
+) -> Float[Tensor, " batch"]:
+    """The model's own forward pass over rows padded on the right."""
+    if pad_id is None and len(reads) > 1:
+        return torch.cat([_classified(model, [one], None, precision) for one in reads])
+    padded = right_pad([[*one.prompt, *one.response] for one in reads], pad_id or 0)
+    given = {"input_ids": padded.tokens, "attention_mask": padded.mask.long()}
+    types = [one.types for one in reads if one.types is not None]
+    if types:
+        given["token_type_ids"] = right_pad(types, 0).tokens
+    with autocast(model.device, precision):
+        output = model(**{name: tensor.to(model.device) for name, tensor in given.items()})
+    logits: Tensor = output.logits
+    return logits[:, 0].float()
