@@ -26,6 +26,9 @@ from assent.cli.main import app
 from assent.config.base import Settings
 from assent.config.metrics import METRICS
 from assent.config.tables import variants
+from assent.formats import FORMATS
+from assent.formats.format import Format
+from assent.formats.own import NAMES
 
 GENERATED = "<!-- Written by `make docs` from the code; edit the code. -->\n"
 
@@ -37,6 +40,7 @@ def pages() -> dict[str, str]:
         "metrics.md": metrics_page(),
         "commands.md": commands_page(),
         "errors.md": errors_page(),
+        "formats.md": formats_page(),
     }
 
 
@@ -225,6 +229,43 @@ def errors_page() -> str:
             _markdown_table(("error", "is a", "HTTP", "meaning"), rows),
         ]
     )
+
+
+def formats_page() -> str:
+    """Every file format: its columns, what it is read into, and what it can carry."""
+    summary = [
+        (
+            f"[`{one.name}`](#{one.name})",
+            one.title,
+            ", ".join(NAMES[record] for record in one.gives),
+            ", ".join(NAMES[record] for record in one.takes) or "read only",
+        )
+        for one in FORMATS.values()
+    ]
+    sections = [line for one in FORMATS.values() for line in _format_section(one)]
+    return "\n".join(
+        [
+            GENERATED,
+            "# File formats\n",
+            "`assent data inspect FILE` tells which of these a file is in; of several that fit "
+            "equally, the one that stands first here. Files are JSON lines, a JSON array or CSV, "
+            "each also gzipped; with the extra `[hub]` also parquet and `save_to_disk` folders.\n",
+            _markdown_table(("format", "what it is", "read into", "written from"), summary),
+            *sections,
+        ]
+    )
+
+
+def _format_section(one: Format) -> list[str]:
+    carried = sorted(one.carries)
+    places = f"Beside the texts it has a place for: {', '.join(carried)}.\n" if carried else ""
+    return [
+        f"\n## {one.name}\n",
+        f"{one.title}. {places if one.takes else ''}".rstrip() + "\n",
+        _markdown_table(
+            ("column", "meaning"), [(f"`{name}`", text) for name, text in one.columns.items()]
+        ),
+    ]
 
 
 def error_tree(

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from assent.formats.chats import as_json, prompt_of
 from assent.formats.format import Cells, Format, NewRow, Tally, each_record, each_row
 from assent.formats.records import (
+    STRENGTHS,
     AnyRecord,
     ComparisonRecord,
     DemonstrationRecord,
@@ -18,6 +19,7 @@ from assent.formats.records import (
     PromptRecord,
     RankingRecord,
     RatingRecord,
+    Record,
     UnpairedRecord,
 )
 from assent.formats.rows import Row, RowRefused, as_number, missing, response_of, wrong_type
@@ -32,8 +34,7 @@ TYPES: Mapping[str, type[AnyRecord]] = {
     "unpaired": UnpairedRecord,
     "feedback": FeedbackRecord,
 }
-NAMES = {cls: name for name, cls in TYPES.items()}
-_STRENGTHS = (1, 2, 3, 4)
+NAMES: Mapping[type[Record], str] = {cls: name for name, cls in TYPES.items()}
 _PAIR = 2
 
 
@@ -81,7 +82,7 @@ def _comparison(row: Row) -> dict[str, Any]:
     if len(responses) != _PAIR:
         raise wrong_type(column="responses", cell=list(responses), wanted="a list of two")
     strength = row.whole("strength")
-    if strength is not None and strength not in _STRENGTHS:
+    if strength is not None and strength not in STRENGTHS:
         raise wrong_type(column="strength", cell=strength, wanted="1, 2, 3 or 4")
     flags = row.items("flags") if row.get("flags") is not None else []
     if not all(isinstance(flag, str) for flag in flags):
@@ -162,7 +163,11 @@ def _fits(cells: Cells) -> bool:
     return cells.get("type") in TYPES and "prompt" in cells
 
 
-CARRIED = frozenset(field.name for cls in TYPES.values() for field in fields(cls))
+CARRIED = frozenset(
+    {"annotator", "confidence", "flags", "group", "kind", "margin", "meta", "note", "source"}
+    | {"split", "strength"}
+)
+"""Everything that a record may say beside its texts and its verdict, ranks or axes."""
 
 ASSENT = Format(
     name="assent",

@@ -11,6 +11,9 @@ from typing import Any
 
 from assent.types import PromptKind, Split, Verdict
 
+STRENGTHS = (1, 2, 3, 4)
+"""How clearly the winner won, from barely to much: the steps that the store keeps."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -3,7 +3,7 @@
 Four shapes: preference, unpaired preference, prompt-completion and prompts. A preference without a
 prompt column has it implicitly: what chosen and rejected begin with alike, back to the last whole
 word in text and to the last whole turn in chats. `margin` holds a strength where it is one of the
-integers 1, 2 and 3, and any other number is a margin. Beside its own columns a row may hold
+integers 1 to 4, and any other number is a margin. Beside its own columns a row may hold
 `annotator`, `source`, `split`, `group` and `kind`, which TRL passes over.
 
 Source: TRL, "Dataset formats and types" and `extract_prompt`.
@@ -37,6 +37,7 @@ from assent.formats.format import (
     winner_first,
 )
 from assent.formats.records import (
+    STRENGTHS,
     AnyRecord,
     ComparisonRecord,
     DemonstrationRecord,
@@ -47,8 +48,6 @@ from assent.formats.records import (
 )
 from assent.formats.rows import Row, RowRefused, distinct, response_of
 from assent.types import ChatPrompt, Message
-
-STRENGTHS = (1, 2, 3)
 
 
 def read_preference(row: Row) -> ComparisonRecord:
@@ -314,7 +313,7 @@ PREFERENCE, PREFERENCE_CHAT = _two(
         "prompt": "the prompt, {as_}; without it, what both responses begin with",
         "chosen": "the response that won, {as_}",
         "rejected": "the other response, {as_}",
-        "margin": "the strength where 1, 2 or 3; otherwise the winner's lead",
+        "margin": "the strength where it is 1, 2, 3 or 4; otherwise the winner's lead",
         "score_chosen": "with score_rejected: the winner's lead, where there is no margin",
         "score_rejected": "see score_chosen",
         "note": "what the annotator wrote",

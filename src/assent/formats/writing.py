@@ -25,11 +25,6 @@ from assent.formats.own import CARRIED, NAMES
 from assent.formats.records import AnyRecord
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
-_ALWAYS = frozenset(
-    {"prompt", "responses", "response", "verdict", "ranks", "axes", "good", "where"}
-    | {"criticism", "refinement"}
-)
-"""Fields that a format that takes a record writes, or counts as lost itself."""
 _WORDS = {"meta": "other columns"}
 
 
@@ -99,7 +94,7 @@ def _taken(of: Format, records: Iterable[AnyRecord], tally: Tally) -> Iterator[A
         yield record
         # The writer asks for the next one, so that it is done with this one.
         if tally.left_out.total() == left_out or tally.rows > rows:
-            for name in sorted(CARRIED - _ALWAYS - of.carries):
+            for name in sorted(CARRIED - of.carries):
                 if getattr(record, name, None):
                     tally.lost[_WORDS.get(name, name)] += 1
 
