@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import typer
 
-from assent.cli import db, demo, doctor, loop, report, train, version
+from assent.cli import audit, db, demo, doctor, init, loop, report, train, version
 from assent.cli.interrupts import Interrupted
 from assent.cli.output import LogLines, print_error
 from assent.errors import AssentError
@@ -29,8 +29,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(demo.demo)
+app.command()(init.init)
 app.add_typer(loop.app, name="loop")
 app.add_typer(train.app, name="train")
+app.add_typer(audit.app, name="audit")
 app.command()(report.report)
 app.add_typer(db.app, name="db")
 app.command()(doctor.doctor)

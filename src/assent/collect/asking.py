@@ -31,6 +31,11 @@ class Drawn:
     finished: bool
 
 
+def storable(text: str) -> str:
+    """A response as a database can hold it: NUL, which models do write, becomes a visible mark."""
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
 def draw_responses(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -51,7 +56,7 @@ def draw_responses(
             generator=generator(*seed, start, device=model.device),
         )
         rows = rollouts.rows
-        texts = decode_responses(tokenizer, rows.responses, rows.response_mask)
+        texts = map(storable, decode_responses(tokenizer, rows.responses, rows.response_mask))
         drawn += [
             Drawn(text, logprob, count, finished)
             for text, logprob, count, finished in zip(

@@ -10,6 +10,7 @@ from assent.config.write import with_value
 from assent.errors import StoreDamaged
 from assent.rounds import stages
 from assent.rounds.almanac import AlmanacGround
+from assent.rounds.audits import audit_round
 from assent.rounds.ground import Choice, Ground, RoundResult, Waiting
 from assent.rounds.people import PeopleGround, standing
 from assent.rounds.summary import write_summary
@@ -58,6 +59,8 @@ def run_loop(root: Path, *, rounds: int | None, progress: Progress) -> dict[str,
                 return write_summary(workspace, ground, results, {}, trained)
             policy = trained.policy
             points = read_points(workspace.folder(policy.name))
+            with workspace.timed(f"round-{number}-audits"):
+                audit_round(workspace, f"round-{number}", policy, reference)
             results.append(
                 RoundResult(
                     number, trained.snapshot, trained.reward, policy, trained.checkpoints, points
@@ -117,7 +120,7 @@ def _record_rounds(root: Path, rounds: int | None) -> None:
 def _next_command(project: Project, root: Path) -> str:
     runs = project.store.runs()
     for run in runs:
-        if run.status != "done":
+        if run.status != "done" and run.stage != AUDIT:
             alone = run.id.startswith(f"{run.stage}-")
             command = f"train {run.stage} {root} --resume" if alone else f"loop run {root}"
             return f"goes on with {run.id}: assent {command}"
