@@ -1,0 +1,70 @@
+// On every page: links that lead away ask first, menus close, forms that call the API, copying.
+
+import { ask, h } from "./dom.js";
+import { call } from "./http.js";
+
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest?.("a.away");
+  if (!link) return;
+  event.preventDefault();
+  const body = h(
+    "div",
+    {},
+    h("p", {}, "This link is part of a text that a model or a person wrote. It leads to"),
+    h("p", { class: "address" }, link.href),
+  );
+  const answer = await ask("Open another site?", body, [
+    { label: "Stay here", value: "" },
+    { label: "Open it in a new tab", value: "open", kind: "primary" },
+  ]);
+  if (answer === "open") window.open(link.href, "_blank", "noopener,noreferrer");
+});
+
+const menus = [...document.querySelectorAll("details.menu")];
+document.addEventListener("click", (event) => {
+  for (const menu of menus) if (!menu.contains(event.target)) menu.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of menus) {
+    if (!menu.open) continue;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+});
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest?.("[data-copy]");
+  if (!button) return;
+  const field = document.getElementById(button.dataset.copy);
+  field.select();
+  try {
+    await navigator.clipboard.writeText(field.value);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "Press Ctrl+C";
+  }
+});
+
+/** Say something where it is read aloud; `kind` is "", "good" or "bad". */
+export function say(words, kind = "") {
+  const place = document.getElementById("said");
+  place.replaceChildren(words ? h("p", { class: `notice ${kind}` }, words) : "");
+}
+
+/** Do something to the server at a click, once at a time, and tell what went wrong. */
+export async function act(button, work) {
+  if (button.getAttribute("aria-disabled") === "true") return;
+  button.setAttribute("aria-disabled", "true");
+  try {
+    say("");
+    await work();
+  } catch (problem) {
+    const where = (problem.errors ?? []).map((error) => `${error.where}: ${error.problem}`).join("; ");
+    say(where || problem.message, "bad");
+  } finally {
+    button.removeAttribute("aria-disabled");
+  }
+}
+
+export { call };
