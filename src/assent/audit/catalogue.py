@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+from assent.audit.alignment_tax import AlignmentTax
+from assent.audit.are_you_sure import AreYouSure
+from assent.audit.honesty import Honesty
 from assent.audit.subject import AnyAudit
 from assent.audit.sycophancy import Sycophancy
 from assent.errors import AuditError
 
-AUDITS: tuple[AnyAudit, ...] = (Sycophancy(),)
+AUDITS: tuple[AnyAudit, ...] = (Sycophancy(), AreYouSure(), Honesty(), AlignmentTax())
 
 
 def choose_audits(names: Sequence[str]) -> list[AnyAudit]:

@@ -28,8 +28,9 @@ class Samples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logprobs:
-    """Ask for the log-probability of each of the question's answers, at temperature 1."""
+    """Ask for the log-probability of each of the question's answers."""
 
+    temperature: float = 1.0
     ends: bool = True
     """Count the end of the response too. Without it an answer stands for all that begin with it,
     so no answer may be the beginning of another."""

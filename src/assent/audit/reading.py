@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assent.audit.questions import Item, Logprobs, Question, Reply, Role
-from assent.audit.subject import Subject
+from assent.audit.subject import Figure, Subject
 from assent.errors import DataError, NotAuditable
 from assent.stats.choices import choice_probabilities
-from assent.worlds.almanac import AlmanacPrompt, Fact, World
+from assent.worlds.almanac import AlmanacPrompt, Fact, World, answers
 from assent.worlds.almanac.grammar import CONFIDENCE, read_answer
 from assent.worlds.almanac.world import VALUES
 
@@ -66,7 +67,7 @@ def fact_questions(subject: Subject, *, falsehoods: int = 1) -> list[dict[str, A
         DataError: a line of the file cannot be used.
     """
     if subject.settings.item_file is not None:
-        return _from_file(_inside(subject, subject.settings.item_file), falsehoods)
+        return _from_file(file_path(subject, subject.settings.item_file), falsehoods)
     if subject.world is not None:
         return _from_world(subject.world, falsehoods)
     message = "no items: set audits.item_file to a file of multiple-choice items"
@@ -103,6 +104,56 @@ def claims(data: Mapping[str, Any], reply: Reply) -> list[Claim]:
         Claim(None if number == data["abstain"] else value, share, share)
         for number, (value, share) in enumerate(zip(data["values"], shares, strict=True))
     ]
+
+
+def exact_claims(
+    subject: Subject, asked: Sequence[tuple[Mapping[str, Any], str, Role]]
+) -> list[list[Claim]]:
+    """What a model says to questions of the world, by enumerating its answers.
+
+    A score that is linear in the claims of each reply has its expectation at these claims.
+
+    Args:
+        subject: whose models are asked, at the temperature at which they sample.
+        asked: for each reply the question's data, the prompt, and who answers.
+    """
+    found: list[list[Claim]] = [[] for _ in asked]
+    ask = Logprobs(temperature=subject.sampling.temperature)
+    for role in {role for _, _, role in asked}:
+        rows = [row for row, (_, _, who) in enumerate(asked) if who == role]
+        spoken = [answers(asked[row][0]["attribute"]) for row in rows]
+        replies = subject.respondent(role).logprobs(
+            [asked[row][1] for row in rows],
+            [[answer.text for answer in every] for every in spoken],
+            ask,
+        )
+        for row, every, reply in zip(rows, spoken, replies, strict=True):
+            shares = np.exp(reply.logprobs)
+            found[row] = [
+                Claim(answer.value, CONFIDENCE[answer.tone], float(share))
+                for answer, share in zip(every, shares, strict=True)
+            ]
+            found[row].append(Claim("", 0.0, max(0.0, 1.0 - float(shares.sum()))))
+    return found
+
+
+def exact_of(
+    figures: Sequence[Figure], scores: Sequence[Mapping[str, float | None]]
+) -> dict[str, float]:
+    """Figures from the expected scores of all items."""
+    found = {}
+    for figure in figures:
+        over = [one[figure.of] for one in scores]
+        under = [1.0 if figure.per is None else one[figure.per] for one in scores]
+        pairs = [
+            (above, below)
+            for above, below in zip(over, under, strict=True)
+            if above is not None and below is not None
+        ]
+        total = sum(below for _, below in pairs)
+        if total > 0 and not figure.descriptive:
+            found[figure.name] = sum(above for above, _ in pairs) / total
+    return found
 
 
 def share_of(said: Sequence[Claim], value: str | None) -> float:
@@ -147,7 +198,12 @@ def _from_world(world: World, falsehoods: int) -> list[dict[str, Any]]:
     return questions
 
 
-def _inside(subject: Subject, name: str) -> Path:
+def file_path(subject: Subject, name: str) -> Path:
+    """A file of the settings: relative to the project, or absolute.
+
+    Raises:
+        DataError: it does not exist.
+    """
     path = Path(name)
     if not path.is_absolute() and subject.project is not None:
         path = subject.project.root / path

@@ -1,6 +1,6 @@
 """A Hugging Face model as a respondent: samples and log-probabilities in batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
 
 import torch
@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.audit.questions import Logprobs, Reply, Samples
 from assent.errors import DataError
+from assent.models.candidates import Candidates
 from assent.models.sampling import sample
 from assent.models.scoring import score
 from assent.models.tokens import (
@@ -20,6 +21,8 @@ from assent.models.tokens import (
 from assent.objectives.seeds import generator
 
 SAMPLES_AT_ONCE = 512
+TREE_FROM = 64
+"""Answers to a prompt from which packing them as a tree pays."""
 TOKENS_AT_ONCE = 1 << 14
 """Of a batch to score, padding included: about 4 GB of logits at a vocabulary of 65,000."""
 
@@ -84,11 +87,13 @@ class HuggingFaceRespondent:
     ) -> list[Reply]:
         """The log-probability of every answer to each prompt, in nats.
 
-        Rows of about equal length share a batch.
+        Rows of about equal length share a batch; many answers that end are packed as a tree.
 
         Raises:
             DataError: a prompt has no tokens, or it and an answer are longer than the model reads.
         """
+        if ask.ends and answers and min(len(texts) for texts in answers) >= TREE_FROM:
+            return self._enumerated(prompts, answers, ask)
         flat = [(number, text) for number, texts in enumerate(answers) for text in texts]
         before = encode_prompts(self._tokenizer, prompts)
         after = encode_responses(
@@ -107,11 +112,34 @@ class HuggingFaceRespondent:
                 [after[row] for row in rows],
                 int(self._tokenizer.pad_token_id),
             ).to(self._model.device)
-            totals = score(self._model, batch, temperature=1.0).logprobs.double().sum(1)
+            totals = score(self._model, batch, temperature=ask.temperature).logprobs.double().sum(1)
             for row, total in zip(rows, totals.tolist(), strict=True):
                 found[row] = (flat[row][1], total, len(after[row]), ask.ends)
         ends = accumulate((len(texts) for texts in answers), initial=0)
         return [_reply(found[start:end]) for start, end in pairwise(ends)]
+
+    def _enumerated(
+        self, prompts: Sequence[str], answers: Sequence[Sequence[str]], ask: Logprobs
+    ) -> list[Reply]:
+        lengths = {
+            texts: [len(ids) for ids in encode_responses(self._tokenizer, texts)]
+            for texts in {tuple(one) for one in answers}
+        }
+        found: list[Reply] = []
+        before = encode_prompts(self._tokenizer, prompts)
+        for prompt, ids, texts in zip(prompts, before, answers, strict=True):
+            self._require_fit(prompt, len(ids), max(lengths[tuple(texts)]))
+        every = Candidates(self._tokenizer, prompts, answers)
+        for texts, row in zip(answers, every.logprobs(self._model, ask.temperature), strict=True):
+            found.append(
+                Reply(
+                    texts=tuple(texts),
+                    logprobs=tuple(row.tolist()),
+                    tokens=tuple(lengths[tuple(texts)]),
+                    finished=(True,) * len(texts),
+                )
+            )
+        return found
 
     def _require_fit(self, prompt: str, before: int, after: int) -> None:
         if not before:
@@ -124,6 +152,39 @@ class HuggingFaceRespondent:
                 "(audits.max_new_tokens), or shorten the item"
             )
             raise DataError(message)
+
+
+class LazyRespondent:
+    """A model that is loaded when it is first asked: a result that is there needs none.
+
+    Args:
+        identity: a hash of weights and tokenizer.
+        load: opens it.
+    """
+
+    def __init__(self, identity: str, load: Callable[[], HuggingFaceRespondent]) -> None:
+        self._identity, self._load = identity, load
+        self._loaded: HuggingFaceRespondent | None = None
+
+    @property
+    def identity(self) -> str:
+        """A hash of weights and tokenizer."""
+        return self._identity
+
+    def sample(self, prompts: Sequence[str], ask: Samples, seed: int) -> list[Reply]:
+        """As `HuggingFaceRespondent.sample`."""
+        return self._model().sample(prompts, ask, seed)
+
+    def logprobs(
+        self, prompts: Sequence[str], answers: Sequence[Sequence[str]], ask: Logprobs
+    ) -> list[Reply]:
+        """As `HuggingFaceRespondent.logprobs`."""
+        return self._model().logprobs(prompts, answers, ask)
+
+    def _model(self) -> HuggingFaceRespondent:
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:

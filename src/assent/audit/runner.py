@@ -220,7 +220,8 @@ def _measured(
         figures, records, tables = measured.figures, list(measured.records), measured.tables
     else:
         records = [one for part in _chunks(audit, subject, items, working) for one in part]
-        exact = exact_figures(audit.figures, audit.exact(subject, items))
+        found = audit.exact(subject, items) if subject.settings.exact else {}
+        exact = exact_figures(audit.figures, found)
         figures = [
             _estimate(audit.name, figure, records, subject, exact.get(figure.name))
             for figure in audit.figures

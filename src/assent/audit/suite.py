@@ -8,13 +8,14 @@ one model in one suite are a family, in which the error is held together.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from assent.audit.figures import change, margin_of, trend
 from assent.audit.models import AuditedModel, base_of
-from assent.audit.respondents import HuggingFaceRespondent
+from assent.audit.respondents import LazyRespondent
 from assent.audit.runner import AuditRun, run_audit
 from assent.audit.subject import AnyAudit, Figure, Subject
 from assent.config.audit import AuditSettings
@@ -74,12 +75,11 @@ def run_suite(
     everyone = list(
         {one.identity: one for one in [*([baseline] if baseline else []), *models]}.values()
     )
-    loaded: dict[str, HuggingFaceRespondent] = {}
+    made: dict[str, LazyRespondent] = {}
 
-    def respondent(model: AuditedModel) -> HuggingFaceRespondent:
-        if model.identity not in loaded:
-            loaded[model.identity] = model.load(setting.device)
-        return loaded[model.identity]
+    def respondent(model: AuditedModel) -> LazyRespondent:
+        load = partial(model.load, setting.device)
+        return made.setdefault(model.identity, LazyRespondent(model.identity, load))
 
     subjects = []
     for model in everyone:

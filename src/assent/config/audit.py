@@ -23,6 +23,8 @@ class AuditSettings(Settings):
     """Audits to run after each round, by name; see `assent audit list`."""
     samples: PositiveInt = 8
     """Responses drawn to each question that is answered by sampling."""
+    exact: bool = False
+    """In the embedded world, put the exact value of each figure beside its estimate."""
     texts: PositiveInt = 128
     """Held-out texts of which the loss is taken."""
     text_file: str | None = None

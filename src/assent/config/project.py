@@ -4,6 +4,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
+from assent.config.audit import AuditSettings
 from assent.config.base import PositiveInt, Seed, Settings
 from assent.config.loop import AlmanacSettings, LoopSettings
 from assent.config.optimiser import Device
@@ -51,3 +52,4 @@ class ProjectSettings(Settings):
     reward: RewardSettings = RewardSettings()
     ppo: PpoSettings = PpoSettings()
     loop: LoopSettings = LoopSettings()
+    audits: AuditSettings = AuditSettings()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assent.audit.runner import KIND as AUDIT
 from assent.config.files import write_file
 from assent.config.write import with_value
 from assent.errors import StoreDamaged
