@@ -1,6 +1,16 @@
 """The database of a project: what was shown, what came back, and which model came from what."""
 
 from assent.store.artifacts import Artifacts
+from assent.store.browsing_records import (
+    ComparisonRow,
+    EventRow,
+    PersonTally,
+    PromptRow,
+    ResponseRow,
+    RoundTally,
+    TaskRow,
+    TaskTally,
+)
 from assent.store.checking import check_project
 from assent.store.copying import Upgrade, backup_project, upgrade
 from assent.store.feedback_records import (
@@ -12,6 +22,23 @@ from assent.store.feedback_records import (
     StoredCriticism,
     StoredRating,
     StoredResponseSet,
+)
+from assent.store.ledger import event_id
+from assent.store.people_records import (
+    AnswerRow,
+    CheckAnswer,
+    CheckItem,
+    GuidelinesVersion,
+    Lease,
+    LeaseState,
+    NewTask,
+    Person,
+    PersonState,
+    Role,
+    Standing,
+    Task,
+    TaskContent,
+    TaskKind,
 )
 from assent.store.project import SCHEMA_VERSION, Project
 from assent.store.records import (
@@ -44,18 +71,28 @@ from assent.store.records import (
     StoredSampler,
 )
 from assent.store.store import Store
+from assent.store.work import WorkChange, task_id
+from assent.store.work_view import WorkView
 
 __all__ = [
     "SCHEMA_VERSION",
     "Ancestor",
     "AnnotatorKind",
+    "AnswerRow",
     "Artifact",
     "Artifacts",
+    "CheckAnswer",
+    "CheckItem",
+    "ComparisonRow",
     "EventKind",
+    "EventRow",
     "Finding",
     "FinishReason",
+    "GuidelinesVersion",
     "JudgedPair",
     "JudgedRanking",
+    "Lease",
+    "LeaseState",
     "ModelVersion",
     "NewComparison",
     "NewCriticism",
@@ -67,12 +104,21 @@ __all__ = [
     "NewResponse",
     "NewResponseSet",
     "NewRun",
+    "NewTask",
     "Origin",
+    "Person",
+    "PersonState",
+    "PersonTally",
     "Project",
+    "PromptRow",
     "Recorded",
+    "ResponseRow",
+    "Role",
+    "RoundTally",
     "RunStatus",
     "ShownOrder",
     "Snapshot",
+    "Standing",
     "Store",
     "StoredAnnotator",
     "StoredComparison",
@@ -85,8 +131,17 @@ __all__ = [
     "StoredResponseSet",
     "StoredRun",
     "StoredSampler",
+    "Task",
+    "TaskContent",
+    "TaskKind",
+    "TaskRow",
+    "TaskTally",
     "Upgrade",
+    "WorkChange",
+    "WorkView",
     "backup_project",
     "check_project",
+    "event_id",
+    "task_id",
     "upgrade",
 ]

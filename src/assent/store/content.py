@@ -252,6 +252,8 @@ def list_comparisons(
     purpose: str | None,
     round_: int | None,
     unjudged_by: str | None,
+    *,
+    ids: Sequence[str] | None = None,
 ) -> list[StoredComparison]:
     """Comparisons with their texts in the order added."""
     first, second = responses.alias("first"), responses.alias("second")
@@ -268,6 +270,8 @@ def list_comparisons(
         .join(second, second.c.id == comparisons.c.second_response_id)
         .order_by(comparisons.c.position)
     )
+    if ids is not None:
+        query = query.where(comparisons.c.id.in_(list(ids)))
     if purpose is not None:
         query = query.where(comparisons.c.purpose == purpose)
     if round_ is not None:

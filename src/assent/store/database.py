@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,32 @@ class Database:
                 if not self.is_sqlite:
                     connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
                 yield connection
+
+    def scrub(self, tables: Sequence[str]) -> None:
+        """Write the tables anew, so that no page keeps what was deleted from them.
+
+        SQLite's whole file is written anew and its write-ahead log emptied.
+
+        Raises:
+            StoreError: others read the database all the while; nothing is lost, try again.
+            DiskFull: no room to write it anew.
+        """
+        with self._my_turn(), self._plain_errors(), self._engine.connect() as connection:
+            if not self.is_sqlite:
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+                for table in tables:
+                    connection.exec_driver_sql(f"VACUUM FULL {table}")
+                return
+            connection.execution_options(assent_outside=True)
+            connection.exec_driver_sql("VACUUM")
+            checkpoint = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            blocked = bool(checkpoint.scalar_one())
+        if blocked:
+            message = (
+                f"{self.description}: somebody is reading it, so its log still holds what was "
+                "deleted; run the same command again"
+            )
+            raise StoreError(message)
 
     def close(self) -> None:
         """Close every connection."""
@@ -182,8 +208,10 @@ def _sqlite_engine(url: URL) -> Engine:
             connection.execute(f"PRAGMA {pragma}").close()
 
     def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("assent_writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        options = connection.get_execution_options()
+        if not options.get("assent_outside", False):  # VACUUM runs outside of a transaction
+            writes = options.get("assent_writes", False)
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", begin)

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import SchemaItem
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Every migration this version knows, oldest first; the last is what the code needs."""
 
 # Constraints get predictable names, so that a later migration can drop them on both databases.

@@ -9,7 +9,7 @@ the one that was taken, or it is refused.
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 
-from sqlalchemy import Connection, RowMapping, and_, insert, or_, select
+from sqlalchemy import Connection, RowMapping, insert, or_, select
 
 from assent.errors import DataError, IdempotencyConflict, StoreDamaged, UnknownRecord
 from assent.store.feedback_records import JudgedRanking
@@ -17,7 +17,7 @@ from assent.store.identity import canonical_json, content_id, joined, require_te
 from assent.store.records import JudgedPair, Snapshot
 from assent.store.rows import AnyRow, AnySelect, parsed_object, prompt_text
 from assent.store.schema import comparisons, events, ledger_heads, prompts, responses, snapshots
-from assent.store.standing import ranking_rows
+from assent.store.standing import counting, ranking_rows
 
 _HASHED = 8
 
@@ -197,7 +197,8 @@ def pairs_query(purposes: Iterable[str]) -> AnySelect:
         .join(first, first.c.id == comparisons.c.first_response_id)
         .join(second, second.c.id == comparisons.c.second_response_id)
         .outerjoin(later, later.c.supersedes == events.c.id)
-        .where(and_(events.c.kind == "judgement", comparisons.c.purpose.in_(sorted(purposes))))
+        .where(events.c.kind == "judgement", comparisons.c.purpose.in_(sorted(purposes)))
+        .where(counting())
         .order_by(events.c.seq)
     )
 
@@ -222,7 +223,7 @@ def _pair(row: AnyRow) -> JudgedPair:
         prompt=prompt_text(row.prompt, row.messages),
         first=row.first,
         second=row.second,
-        shown_order=row.shown_order,
+        shown_order=payload.get("context", {}).get("shown_order", row.shown_order),
         verdict=payload["verdict"],
         strength=payload.get("strength"),
         round=row.round,

@@ -6,7 +6,7 @@ Functions take an open transaction.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, exists, or_, select
 
 from assent.store.feedback_records import JudgedRanking, StoredCriticism, StoredRating
 from assent.store.identity import joined, said_since
@@ -168,7 +168,8 @@ def _rankings_query(purposes: Iterable[str]) -> AnySelect:
         .join(response_sets, response_sets.c.id == events.c.response_set_id)
         .join(prompts, prompts.c.id == response_sets.c.prompt_id)
         .outerjoin(later, later.c.supersedes == events.c.id)
-        .where(and_(events.c.kind == "ranking", response_sets.c.purpose.in_(sorted(purposes))))
+        .where(events.c.kind == "ranking", response_sets.c.purpose.in_(sorted(purposes)))
+        .where(counting())
         .order_by(events.c.seq)
     )
 
@@ -194,3 +195,11 @@ def _about_responses(kind: str) -> AnySelect:
         .where(~exists().where(later.c.supersedes == events.c.id))
         .order_by(events.c.seq)
     )
+
+
+def counting() -> ColumnElement[bool]:
+    """Events that count: not those that came late, when their task had all it wanted.
+
+    Payloads are canonical JSON, in which a quoted name cannot occur inside a text.
+    """
+    return ~events.c.payload.contains('"extra":true', autoescape=True)

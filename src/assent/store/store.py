@@ -21,6 +21,7 @@ from assent.store import (
     snapshots,
     standing,
 )
+from assent.store.browser import Browser
 from assent.store.database import Database
 from assent.store.feedback_records import (
     JudgedRanking,
@@ -32,6 +33,8 @@ from assent.store.feedback_records import (
     StoredRating,
     StoredResponseSet,
 )
+from assent.store.guidelines import Guidelines
+from assent.store.people import People
 from assent.store.records import (
     Ancestor,
     AnnotatorKind,
@@ -57,7 +60,9 @@ from assent.store.records import (
     StoredSampler,
 )
 from assent.store.schema import metadata
+from assent.store.tallies import Tallies
 from assent.store.times import Clock, to_text, utc_clock
+from assent.store.work import Work
 from assent.types import Prompt, Split
 
 
@@ -67,6 +72,11 @@ class Store:
     def __init__(self, database: Database, *, clock: Clock = utc_clock) -> None:
         self.database = database
         self._clock = clock
+        self.people = People(database, clock)
+        self.guidelines = Guidelines(database, clock)
+        self.work = Work(database, clock)
+        self.browser = Browser(database)
+        self.tallies = Tallies(database)
 
     # Content -------------------------------------------------------------------------------------
 
