@@ -82,6 +82,8 @@ class PreferencePair:
     prompt: str
     chosen: str
     rejected: str
+    strength: int | None = None
+    """How clearly it won, 1 (barely) to 4 (much), where the annotator said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import that was killed in the middle is finished by running it again.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,15 @@ from assent.types import ChatPrompt, Progress, ProgressTask, PromptKind, SilentP
 BATCH = 500
 """Records written at a time, in a transaction for each table."""
 
+TOO_LONG = "prompt longer than the model's context"
+
 SHOWN = 3
 """Rows named for each reason to drop some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What the project's model can read, so that prompts beyond it are reported and left out."""
+    """What the project's model can read, so that prompts beyond it are reported."""
 
     tokenizer: PreTrainedTokenizerBase
     tokens: int
@@ -74,7 +76,7 @@ class ImportOptions:
     annotator_kind: AnnotatorKind = "human"
     """Who judged: `model` for AI feedback."""
     context: Context | None = None
-    """The model that is to read the prompts; without it none is too long."""
+    """The model that is to read the prompts; without it none counts as too long."""
     order_is_shown: bool = False
     """Whether the file names two responses in the order in which the annotator saw them."""
 
@@ -102,6 +104,8 @@ class Imported:
     """Records whose prompt stays in the split it was in, though another was asked for."""
     annotators: int = 0
     dropped: list[Dropped] = field(default_factory=list)
+    too_long: Dropped | None = None
+    """Records whose prompt the model cannot read whole: stored, and left out of training there."""
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -112,10 +116,8 @@ class Imported:
             "prompts": self.prompts,
             "stayed_in_their_split": self.stayed,
             "annotators": self.annotators,
-            "dropped": [
-                {"reason": one.reason, "count": one.count, "first": one.first}
-                for one in self.dropped
-            ],
+            "dropped": [asdict(one) for one in self.dropped],
+            "too_long": asdict(self.too_long) if self.too_long else None,
         }
 
 
@@ -195,10 +197,11 @@ def import_records(
     )
     result = Imported(source=options.source)
     drops: dict[str, Dropped] = {}
+    long: dict[str, Dropped] = {}
     fresh: Counter[Split] = Counter()
     for batch in _batches(records):
         items: list[Item] = []
-        for record in _readable(batch, options.context, drops):
+        for record in _readable(batch, options.context, drops, long):
             placed = placement.place(record)
             result.stayed += placed.stays
             fresh[placed.prompt.split] += not placed.is_known
@@ -210,6 +213,7 @@ def import_records(
     result.prompts = {split: count for split, count in fresh.items() if count}
     result.annotators = writer.annotators
     result.dropped = sorted(drops.values(), key=lambda one: -one.count)
+    result.too_long = long.get(TOO_LONG)
     return result
 
 
@@ -225,9 +229,12 @@ def _batches(records: Iterable[AnyRecord | Problem]) -> Iterator[list[AnyRecord 
 
 
 def _readable(
-    batch: Sequence[AnyRecord | Problem], context: Context | None, drops: dict[str, Dropped]
+    batch: Sequence[AnyRecord | Problem],
+    context: Context | None,
+    drops: dict[str, Dropped],
+    long: dict[str, Dropped],
 ) -> list[AnyRecord]:
-    """The records that can be stored and read; the others are counted."""
+    """The records that can be stored and read; the others are counted, and long ones too."""
     records = []
     for one in batch:
         problem = one if isinstance(one, Problem) else _unfit(one)
@@ -242,11 +249,11 @@ def _readable(
     for record, length in zip(records, lengths, strict=True):
         if isinstance(length, DataError):
             _drop(drops, Problem(record.where, "the model cannot read the prompt", str(length)))
-        elif length > context.tokens:
+            continue
+        kept.append(record)
+        if length > context.tokens:
             detail = f"the prompt has {length} tokens and the model reads {context.tokens}"
-            _drop(drops, Problem(record.where, "prompt longer than the model's context", detail))
-        else:
-            kept.append(record)
+            _drop(long, Problem(record.where, TOO_LONG, detail))
     return kept
 
 

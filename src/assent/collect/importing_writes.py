@@ -2,15 +2,16 @@
 
 An event's idempotency key is the hash of what its record says and how often the same was said
 before in the file, so the same file gives the same events again, whichever rows a process that was
-killed had written already. The order in which a file names two responses is kept where it is the
-order shown; otherwise it says who won, and the sides are put by their hash instead.
+killed had written already. Two responses are stored in the order of their hashes: the order in many
+files says who won, and one pair in two orders is one comparison. Where a file's order is the one
+that the annotator saw, the event's context keeps it.
 """
 
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from assent.formats.records import (
     AnyRecord,
@@ -33,6 +34,7 @@ from assent.store import (
     NewResponse,
     NewResponseSet,
     Recorded,
+    ShownOrder,
     Store,
 )
 from assent.store.identity import canonical_json
@@ -179,7 +181,7 @@ class Writer:
                     text=record.response,
                     annotator_id=annotator,
                     idempotency_key=self._key(record, prompt_id, annotator, record.response),
-                    context=record.meta,
+                    context=kept(record),
                 )
             )
         self._count((row[0] for row in rows), self._store.record_demonstrations(new))
@@ -217,7 +219,7 @@ class Writer:
                     confidence=one.record.confidence,
                     flags=one.record.flags,
                     note=one.record.note,
-                    context=one.record.meta,
+                    context=one.context,
                 )
                 for comparison, one in zip(comparisons, sided, strict=True)
             ]
@@ -228,18 +230,19 @@ class Writer:
         annotator = self._annotator(record)
         first, second = record.responses
         verdict = record.verdict
-        swapped = _digest(first) > _digest(second)
-        if swapped and not self._order_is_shown:
+        left: ShownOrder = "first_left"
+        if _digest(first) > _digest(second):
             first, second, verdict = second, first, _SWAPPED.get(verdict, verdict)
-        # An index is asked with one order only: even ones with the smaller hash on the left.
-        left = int(swapped and self._order_is_shown)
-        again = self._times("pair", annotator, prompt_id, first, second)
+            left = "second_left"
+        context = kept(record)
+        if self._order_is_shown:
+            context["shown_order"] = left
         key = self._key(
             record,
             prompt_id,
             annotator,
             [first, second],
-            verdict,
+            [verdict, left if self._order_is_shown else None],
             [record.strength, record.margin, record.confidence, record.note, list(record.flags)],
         )
         return _Sided(
@@ -249,8 +252,9 @@ class Writer:
             responses=(first, second),
             verdict=verdict,
             purpose=PURPOSES[prompt.split],
-            index=2 * again + left,
+            index=self._times("pair", annotator, prompt_id, first, second),
             key=key,
+            context=context,
         )
 
     def _write_rankings(self, rows: Sequence[_Row]) -> None:
@@ -285,7 +289,7 @@ class Writer:
                     annotator_id=annotator,
                     ranks=dict(zip(responses, dense(record.ranks), strict=True)),
                     idempotency_key=key,
-                    context=record.meta,
+                    context=kept(record),
                 )
                 for set_, (record, annotator, key, _), responses in zip(
                     sets, asked, members, strict=True
@@ -320,7 +324,7 @@ class Writer:
                     idempotency_key=key,
                     lowest=0.0 if is_thumb else None,
                     highest=1.0 if is_thumb else None,
-                    context=row[0].meta,
+                    context=kept(row[0]),
                 )
                 for response, row, (annotator, key, axes, is_thumb) in zip(
                     self._responses(texts), rows, said, strict=True
@@ -349,7 +353,7 @@ class Writer:
                     text=record.criticism,
                     refinement=record.refinement,
                     idempotency_key=self._key(record, prompt_id, annotator, *said),
-                    context=record.meta,
+                    context=kept(record),
                 )
             )
         self._count(new, self._store.record_criticisms(criticisms))
@@ -367,6 +371,12 @@ class _Sided:
     purpose: str
     index: int
     key: str
+    context: dict[str, Any]
+
+
+def kept(record: AnyRecord) -> dict[str, Any]:
+    """The context of an event: what the file said besides, under `file`."""
+    return {"file": dict(record.meta)} if record.meta else {}
 
 
 def dense(ranks: Sequence[int]) -> list[int]:

@@ -227,6 +227,7 @@ def preferences(workspace: Workspace, snapshot: Snapshot) -> PreferenceSplit:
     return split_preferences(
         workspace.project.store.judged_pairs(snapshot.id),
         workspace.settings.reward.held_out_share,
+        workspace.project.store.judged_rankings(snapshot.id),
     )
 
 

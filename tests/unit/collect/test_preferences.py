@@ -1,9 +1,11 @@
 """Judgements become winners and losers, and a prompt stays on its side of the split."""
 
+from dataclasses import replace
+
 import pytest
 
-from assent.collect.preferences import split_preferences
-from assent.store import JudgedPair
+from assent.collect.preferences import pairs_of, split_preferences
+from assent.store import JudgedPair, JudgedRanking
 from assent.types import Verdict
 
 
@@ -67,3 +69,54 @@ def test_a_larger_share_holds_out_what_a_smaller_one_did() -> None:
         {pair.prompt for pair in split_preferences(pairs, share).held_out} for share in (0.1, 0.3)
     )
     assert small < large
+
+
+def ranked(*ranks: int, prompt: str = "question") -> JudgedRanking:
+    return JudgedRanking(
+        event_id="event",
+        seq=1,
+        response_set_id="set",
+        annotator_id="ada",
+        prompt_id="prompt",
+        prompt=prompt,
+        response_ids=tuple(f"id {n}" for n in range(len(ranks))),
+        responses=tuple(f"response {n}" for n in range(len(ranks))),
+        ranks=ranks,
+        flags=(),
+        note=None,
+        context={},
+        round=1,
+    )
+
+
+def test_a_ranking_gives_every_pair_that_has_a_winner() -> None:
+    pairs = pairs_of(ranked(2, 0, 1, 1))
+    assert {(pair.chosen, pair.rejected) for pair in pairs} == {
+        ("response 1", "response 0"),
+        ("response 2", "response 0"),
+        ("response 3", "response 0"),
+        ("response 1", "response 2"),
+        ("response 1", "response 3"),
+    }
+
+
+def test_ties_of_judgements_and_of_rankings_are_counted_and_left_out() -> None:
+    split = split_preferences(
+        [judged(1, "tie"), judged(2, "both_bad"), judged(3, "first")], 0.0, [ranked(0, 0, 0, 1)]
+    )
+    assert (split.ties, split.undecided) == (1 + 3, 2 + 3)
+    assert len(split.train) == 1 + 3
+
+
+def test_all_pairs_of_a_prompt_are_on_one_side_whether_ranked_or_compared() -> None:
+    pairs = [judged(n, "first", f"question {n % 20}") for n in range(100)]
+    rankings = [ranked(0, 1, 2, prompt=f"question {n}") for n in range(20)]
+    split = split_preferences(pairs, 0.4, rankings)
+    train, held_out = ({p.prompt for p in part} for part in (split.train, split.held_out))
+    assert train | held_out == {f"question {n}" for n in range(20)}
+    assert not train & held_out
+
+
+def test_how_clearly_it_won_stays_with_the_pair() -> None:
+    split = split_preferences([replace(judged(1, "second"), strength=4)], 0.0)
+    assert split.train[0].strength == 4
