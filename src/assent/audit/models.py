@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -59,8 +60,14 @@ def find_model(project: Project, reference: str) -> AuditedModel:
                 if (project.root / version.path).resolve() == folder.resolve():
                     return _stored(project, version)
             return AuditedModel(name=reference, folder=folder, identity=hash_tree(folder)[0])
-    names = ", ".join(version.name for version in versions) or "none yet"
-    message = f"no policy is called {reference!r}, and it is no folder; the project has: {names}"
+    names = [version.name for version in versions]
+    near = get_close_matches(reference, names, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    known = ", ".join(one.name for one in versions if one.stage != "checkpoint") or "none yet"
+    message = (
+        f"no policy is called {reference!r}, and it is no folder{hint}; the project has {known}, "
+        f"and {sum(one.stage == 'checkpoint' for one in versions)} checkpoints"
+    )
     raise AuditError(message)
 
 
