@@ -10,6 +10,7 @@ from assent.config.loop import AlmanacSettings, LoopSettings
 from assent.config.optimiser import Device
 from assent.config.ppo import PpoSettings
 from assent.config.pretraining import PretrainSettings
+from assent.config.prompts import PromptSettings
 from assent.config.reward import RewardSettings
 from assent.config.sft import SftSettings
 
@@ -47,6 +48,7 @@ class ProjectSettings(Settings):
     """The embedded world that makes model, prompts and judgements; without it people judge."""
     compute: ComputeSettings = ComputeSettings()
     store: StoreSettings = StoreSettings()
+    prompts: PromptSettings = PromptSettings()
     pretrain: PretrainSettings = PretrainSettings()
     sft: SftSettings = SftSettings()
     reward: RewardSettings = RewardSettings()

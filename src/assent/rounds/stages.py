@@ -321,11 +321,14 @@ def run_stage(
         if stage == "reward":
             snapshot = _snapshot_of(workspace, name)
             made = reward(workspace, name, snapshot, reference)
-            held_out = preferences(workspace, snapshot).held_out
-            if not held_out:
-                return {**_result(workspace, made), "accuracy": "no comparison is held out"}
-            found = reward_accuracy(TextReward.load(workspace.path(made)), held_out)
-            return {**_result(workspace, made), **found.as_dict()}
+            split = preferences(workspace, snapshot)
+            # Bradley-Terry has no place for a tie; say how many were left out.
+            left_out = {"without_winner": split.undecided, "ties": split.ties}
+            result = {**_result(workspace, made), **left_out}
+            if not split.held_out:
+                return {**result, "accuracy": "no comparison is held out"}
+            found = reward_accuracy(TextReward.load(workspace.path(made)), split.held_out)
+            return {**result, **found.as_dict()}
         made = ppo(
             workspace,
             name,
