@@ -9,7 +9,9 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, get_args
+
+from assent.types import PromptKind
 
 Stage = Literal["pretrain", "sft", "reward", "ppo", "trajectory"]
 
@@ -207,6 +209,15 @@ _TABLE: Final = (
     Metric("policy/length_tokens", "tokens", "Length of a rollout, EOS included.", _PPO),
     Metric("policy/missing_eos_share", "share", "Rollouts cut off before they ended.", _PPO),
     Metric("data/episodes", "1", "Rollouts sampled so far.", _PPO, "episode"),
+    *(
+        Metric(f"{name}/{kind}", unit, f"{meaning}, over the prompts of kind {kind}.", _PPO)
+        for name, unit, meaning in (
+            ("reward/proxy_mean", "reward", "Mean score"),
+            ("policy/kl_nats", "nats", "Mean KL to the reference"),
+            ("policy/length_tokens", "tokens", "Mean length, EOS included"),
+        )
+        for kind in get_args(PromptKind)
+    ),
     # The points of a trajectory
     Metric("heldout/kl_nats", "nats", "KL to the reference.", _TRAJECTORY),
     Metric("heldout/proxy_mean", "reward", "Normalised score of the reward model.", _TRAJECTORY),

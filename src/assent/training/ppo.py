@@ -16,29 +16,32 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.config.files import whole_folder
-from assent.config.ppo import AdaptiveKl, PpoSettings
+from assent.config.ppo import PpoSettings
 from assent.errors import DataError
 from assent.models.checkpoints import save_model
-from assent.models.heads import ValueHead, hidden_size
+from assent.models.heads import ValueHead
 from assent.models.loading import require_fit
 from assent.models.rewards import checked_rewards
 from assent.models.sampling import Rollouts, sample
-from assent.models.scoring import Scored, chunks, score
+from assent.models.scoring import chunks
 from assent.models.tokens import Rows, decode_responses, encode_prompts, end_ids, rows_of
+from assent.models.value_model import ValueModel
 from assent.objectives.advantages import (
     apply_missing_eos,
     explained_variance,
     gae,
     shaped_rewards,
 )
-from assent.objectives.kl import AdaptiveKlController, FixedKlController, KlController, k1
+from assent.objectives.kl import k1
 from assent.objectives.masks import masked_whiten
 from assent.objectives.policy_losses import ppo_policy_loss, value_loss
 from assent.objectives.seeds import generator, permutation
-from assent.training.batches import endless_batch
+from assent.training.actors import Actors, kl_controller, value_model_for
+from assent.training.asked import PromptMix, figures_by_kind, fitting_prompts
 from assent.training.handed_in import checked_scores, require_tokens
-from assent.training.optimising import build_optimiser, optimiser_step, require_finite
-from assent.training.run_folder import RunFolder
+from assent.training.memory import memory_advice
+from assent.training.optimising import optimiser_step, require_finite
+from assent.training.run_folder import RunFolder, fingerprint
 from assent.training.self_check import SelfCheck, check_policy
 from assent.types import Progress, RewardFunction, SilentProgress
 
@@ -56,51 +59,64 @@ class _Batch(NamedTuple):
 
 
 class Ppo:
-    """A policy, its frozen reference, a value head on the policy's trunk, and one optimiser."""
+    """A policy, its frozen reference, what predicts its reward, and one optimiser."""
 
     def __init__(
         self,
         policy: PreTrainedModel,
-        reference: PreTrainedModel,
+        reference: PreTrainedModel | None,
         tokenizer: PreTrainedTokenizerBase,
         settings: PpoSettings,
         *,
         seed: int,
         updates: int | None = None,
+        value_model: ValueModel | None = None,
     ) -> None:
         """Take a policy to train and a reference that stays as it is.
 
         Args:
             policy: a causal LM, changed in place.
-            reference: another causal LM with the same vocabulary; never changed.
+            reference: another causal LM with the same vocabulary; never changed. None with
+                `settings.lora`: then it is the policy with its adapter switched off.
             tokenizer: with pad and eos, two tokens.
             settings: everything PPO needs.
             seed: every draw derives from it and the number of the update.
             updates: length of the learning-rate schedule; `settings.updates` if left out.
+            value_model: where `settings.value_model` is separate, what it begins as; a copy of the
+                reference's trunk if left out.
 
         Raises:
-            TokenizerUnfit: pad or eos is missing, or they are one token.
-            ValueError: policy and reference are one object, so the KL would always be zero.
+            TokenizerUnfit: pad or eos is missing, they are one token, or the model is too small.
+            ModelError: policy and reference are one object, or there is neither a reference nor an
+                adapter; the KL would always be zero.
         """
         require_fit(tokenizer)
-        if policy is reference:
-            message = "policy and reference must be two models; copy the policy first"
-            raise ValueError(message)
-        self.policy, self.tokenizer, self.settings = policy, tokenizer, settings
-        self.reference = reference.requires_grad_(requires_grad=False)
-        for model in (policy, reference):
-            model.train(mode=False)
-        self.value_head = ValueHead(hidden_size(policy)).to(policy.device)
-        self.optimiser = build_optimiser([policy, self.value_head], settings.optimiser)
+        self.actors = Actors(
+            policy, reference, tokenizer, settings, seed=seed, value_model=value_model
+        )
+        self.policy, self.reference = policy, reference
+        self.tokenizer, self.settings = tokenizer, settings
+        self.optimiser = self.actors.optimiser()
         self.seed, self.updates_done, self.episodes = seed, 0, 0
         self.total_updates = updates or settings.updates
-        self.controller: KlController = _controller(settings)
+        self.controller = kl_controller(settings)
         self.self_check: SelfCheck | None = None
+        self.last_rows: dict[str, list[float]] = {}
+        """Reward, KL and length of each response of the last update, by the metric they make."""
 
     @property
     def modules(self) -> dict[str, torch.nn.Module]:
         """What is trained, by name, as a run folder saves it."""
-        return {"policy": self.policy, "value_head": self.value_head}
+        return self.actors.modules
+
+    @property
+    def value_head(self) -> ValueHead:
+        """The value head, on the policy's trunk or on that of the value model."""
+        head = self.actors.value_head
+        if head is None:
+            assert self.actors.value_model is not None
+            head = self.actors.value_model.head
+        return head
 
     def rollout(self, prompts: Sequence[str]) -> Rollouts:
         """One response to each prompt from the policy as it is now.
@@ -192,11 +208,9 @@ class Ppo:
             penalty=settings.missing_eos.penalty,
             mode=settings.missing_eos.mode,
         )
-        with torch.no_grad():
-            old = self._score_all(self.policy, rows, self.value_head)
-            reference = self._score_all(self.reference, rows, None)
+        old, reference = self.actors.score_all(rows), self.actors.reference_logprobs(rows)
         assert old.values is not None
-        rewards = shaped_rewards(paid, old.logprobs, reference.logprobs, mask, kl_coef=coef)
+        rewards = shaped_rewards(paid, old.logprobs, reference, mask, kl_coef=coef)
         advantages = gae(
             rewards,
             old.values,
@@ -213,11 +227,16 @@ class Ppo:
             drawn_logprobs,
         )
         figures = self._epochs(batch)
-        kl = k1(old.logprobs, reference.logprobs).sum(1)
+        kl = k1(old.logprobs, reference).sum(1)
         kl_mean, count = float(kl.mean()), len(scores)
         self.controller = self.controller.after(kl_mean, count)
         self.updates_done += 1
         self.episodes += count
+        self.last_rows = {
+            "reward/proxy_mean": scores.tolist(),
+            "policy/kl_nats": kl.tolist(),
+            "policy/length_tokens": mask.sum(1).tolist(),
+        }
         return {
             **figures,
             "policy/kl_nats": kl_mean,
@@ -232,29 +251,6 @@ class Ppo:
             "value/explained_variance": explained_variance(old.values, advantages.returns, mask),
             "data/episodes": float(self.episodes),
         }
-
-    def _score_all(
-        self, model: PreTrainedModel, rows: Rows, value_head: ValueHead | None
-    ) -> Scored:
-        """`score` over the whole batch, as many rows at a time as a minibatch trains on."""
-        settings = self.settings
-        size = settings.micro_batch_size or max(len(rows.tokens) // settings.minibatches, 1)
-        parts = [
-            score(
-                model,
-                rows.select(range(part.start, part.stop)),
-                temperature=settings.sampling.temperature,
-                value_head=value_head,
-                precision=settings.precision,
-            )
-            for part in chunks(len(rows.tokens), size)
-        ]
-        values = [part.values for part in parts if part.values is not None]
-        return Scored(
-            torch.cat([part.logprobs for part in parts]),
-            torch.cat([part.entropies for part in parts]),
-            torch.cat(values) if values else None,
-        )
 
     def _epochs(self, batch: _Batch) -> dict[str, float]:
         settings = self.settings
@@ -296,13 +292,7 @@ class Ppo:
         for part in chunks(len(numbers), settings.micro_batch_size):
             index = torch.as_tensor(numbers[part], device=self.policy.device)
             rows = batch.rows.select(index)
-            new = score(
-                self.policy,
-                rows,
-                temperature=settings.sampling.temperature,
-                value_head=self.value_head,
-                precision=settings.precision,
-            )
+            new = self.actors.score(rows)
             assert new.values is not None
             policy = ppo_policy_loss(
                 new.logprobs,
@@ -337,7 +327,7 @@ class Ppo:
 
 def train_ppo(
     policy: PreTrainedModel,
-    reference: PreTrainedModel,
+    reference: PreTrainedModel | None,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
     reward: RewardFunction,
@@ -345,6 +335,7 @@ def train_ppo(
     run: RunFolder,
     *,
     seed: int,
+    mix: PromptMix | None = None,
     points: Sequence[int] = (),
     on_point: OnPoint | None = None,
     progress: Progress | None = None,
@@ -353,13 +344,16 @@ def train_ppo(
 
     Args:
         policy: a causal LM, changed in place.
-        reference: what the KL penalty holds the policy near; never changed.
+        reference: what the KL penalty holds the policy near; never changed. None with
+            `settings.lora`: the policy as it is now, its adapter switched off.
         tokenizer: with pad and eos, two tokens.
-        prompts: at least one; each batch takes the next of a shuffled pass over them.
+        prompts: at least one; each batch takes the next of a shuffled pass over them. Those that
+            leave no room for a response are left out and counted in the log.
         reward: any function of texts; see `types.RewardFunction`.
         settings: everything PPO needs.
         run: where to write and where to go on from.
         seed: every draw derives from it.
+        mix: of what kinds the prompts are, and which are asked when.
         points: numbers of updates after which a checkpoint is kept and `on_point` called; 0 is the
             start. The run can go on from each of them, and from every tenth of the way.
         on_point: called once the checkpoint is written; called again for a point whose state was
@@ -367,22 +361,22 @@ def train_ppo(
         progress: shows updates, KL and reward.
 
     Returns:
-        The policy.
+        The policy, an adapter merged into it.
 
     Raises:
-        DataError: there are no prompts, or one has no token.
-        RewardError: the reward returned the wrong count or a value that is not finite.
+        DataError: there are no prompts, one has no token, or none leaves room for a response.
+        RewardError: the reward returned the wrong count or a value that is not finite, or did not
+            answer.
         SelfCheckFailed: sampling and scoring disagree.
         NonFinite: a loss or a gradient is NaN or infinite.
+        OutOfMemory: memory ran out; says what to change.
 
     Source: Schulman et al. 2017; Ziegler et al. 2019; Stiennon et al. 2020; Huang et al. 2024.
     """
-    if not prompts:
-        message = "PPO needs at least one prompt"
-        raise DataError(message)
-    ppo = Ppo(policy, reference, tokenizer, settings, seed=seed)
-    require_tokens("prompt", [len(ids) for ids in encode_prompts(tokenizer, prompts)])
-    run.begin(settings)
+    fitting = fitting_prompts(policy, tokenizer, prompts, settings.sampling.max_new_tokens)
+    value_model = value_model_for(settings, reward, tokenizer)
+    ppo = Ppo(policy, reference, tokenizer, settings, seed=seed, value_model=value_model)
+    run.begin(settings, seed=seed, data=fingerprint(prompts))
     state = run.restore(ppo.modules, ppo.optimiser)
     done, total = int(state["step"]), settings.updates
     ppo.updates_done, ppo.episodes = done, int(state.get("episodes", 0))
@@ -391,23 +385,27 @@ def train_ppo(
     keep = sorted({*points}) if points else []
     saves = {*keep, *range(0, total, max(total // 10, 1))}
     note = ""
+    mix = mix or PromptMix()
 
     def point(number: int) -> None:
         nonlocal note
         with whole_folder(run.checkpoints / f"step-{number:06d}") as aside:
-            save_model(aside, policy, tokenizer)
+            save_model(aside, policy, tokenizer, ppo.actors.adapter)
         if on_point is not None:
             note = on_point(number, policy)
 
     shown = progress or SilentProgress()
-    with run.sink(done) as sink, shown.task("ppo", total, done) as bar:
+    micro_batch = settings.micro_batch_size or settings.rollouts_per_update // settings.minibatches
+    with (
+        memory_advice("ppo", micro_batch=micro_batch, device=policy.device),
+        run.sink(done) as sink,
+        shown.task("ppo", total, done) as bar,
+    ):
         if "episodes" not in state and 0 in keep:
             point(0)
         for update in range(done, total):
             began = time.perf_counter()
-            numbers = endless_batch(
-                len(prompts), settings.rollouts_per_update, update, seed, "ppo", "prompts"
-            )
+            numbers = mix.prompts_of(update, settings.rollouts_per_update, fitting, seed)
             asked = [prompts[number] for number in numbers]
             rollouts = ppo.rollout(asked)
             scores = checked_rewards(reward, asked, ppo.texts(rollouts))
@@ -415,6 +413,8 @@ def train_ppo(
             figures = ppo.learn(rollouts, scores)
             if is_first and update == 0 and ppo.self_check is not None:
                 figures["policy/ratio_deviation"] = ppo.self_check.ratio_deviation
+            if mix.kinds is not None:
+                figures |= figures_by_kind([mix.kinds[at] for at in numbers], ppo.last_rows)
             figures["time/step_seconds"] = time.perf_counter() - began
             sink.log(update + 1, figures)
             if update + 1 in keep:
@@ -427,16 +427,8 @@ def train_ppo(
                     {"episodes": ppo.episodes, "kl_coef": ppo.controller.coef},
                 )
             bar.advance(1, note or f"KL {figures['policy/kl_nats']:.2f}")
+    adapter = ppo.actors.adapter
     with whole_folder(run.model) as aside:
-        save_model(aside, policy, tokenizer)
+        save_model(aside, policy, tokenizer, adapter)
     run.finish()
-    return policy
-
-
-def _controller(settings: PpoSettings) -> KlController:
-    kl = settings.kl
-    if isinstance(kl, AdaptiveKl):
-        return AdaptiveKlController(
-            coef=kl.initial_coef, target_nats=kl.target_nats, horizon_episodes=kl.horizon_episodes
-        )
-    return FixedKlController(coef=kl.coef)
+    return policy if adapter is None else adapter.merge()

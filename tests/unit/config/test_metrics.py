@@ -8,7 +8,8 @@ from assent.config.metrics import METRICS, require_declared
 
 
 def test_names_are_group_slash_name_in_lower_case() -> None:
-    assert [name for name in METRICS if not re.fullmatch(r"[a-z_]+/[a-z_]+", name)] == []
+    pattern = r"[a-z_]+/[a-z_]+(/(plain|few_shot|user))?"
+    assert [name for name in METRICS if not re.fullmatch(pattern, name)] == []
 
 
 def test_a_name_stands_in_the_table_once() -> None:
@@ -22,7 +23,7 @@ def test_a_unit_that_a_bare_number_hides_is_in_the_name(unit: str) -> None:
     exempt = {"data/tokens", "loss/reward", "loss/reward_validation"}
     named = [name for name, one in METRICS.items() if one.unit == unit and name not in exempt]
     assert named
-    assert all(name.endswith(f"_{unit}") for name in named)
+    assert all(re.search(f"_{unit}(/[a-z_]+)?$", name) for name in named)
 
 
 def test_within_a_stage_no_two_metrics_share_a_dashboard_tag() -> None:

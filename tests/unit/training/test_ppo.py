@@ -19,7 +19,7 @@ from tests.training_fixtures import (
 )
 
 from assent.config.ppo import AdaptiveKl, FixedKl, MissingEos, SamplingSettings
-from assent.errors import AssentError, DataError, NonFinite, RewardError
+from assent.errors import AssentError, DataError, ModelError, NonFinite, RewardError
 from assent.models.sampling import Rollouts
 from assent.models.scoring import score
 from assent.models.tokens import encode, encode_responses, join
@@ -169,7 +169,7 @@ def test_a_loss_that_is_not_a_number_stops_before_the_weights_change() -> None:
 
 def test_policy_and_reference_must_be_two_models() -> None:
     policy = small_policy()
-    with pytest.raises(ValueError, match="policy and reference must be two models"):
+    with pytest.raises(ModelError, match="policy and reference must be two models"):
         Ppo(policy, policy, TOKENIZER, ppo_settings(), seed=0)
 
 

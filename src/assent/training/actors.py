@@ -1,0 +1,177 @@
+"""The models of a PPO run: the policy, what it is held near, and what predicts its reward."""
+
+from contextlib import nullcontext
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from assent.config.ppo import AdaptiveKl, PpoSettings, SeparateValue
+from assent.errors import ConfigError, ModelError
+from assent.models.heads import ValueHead, hidden_size
+from assent.models.loading import require_match
+from assent.models.lora import Adapter, add_adapter
+from assent.models.rewards import TextReward
+from assent.models.scoring import Scored, chunks, score
+from assent.models.tokens import Rows
+from assent.models.value_model import ValueModel
+from assent.objectives.kl import AdaptiveKlController, FixedKlController, KlController
+from assent.objectives.seeds import derive_seed
+from assent.training.memory import enable_recomputing, recomputing
+from assent.training.optimising import build_optimiser
+from assent.types import RewardFunction
+
+
+class Actors:
+    """A policy with its reference and its values.
+
+    With an adapter the reference may be left out: it is then the policy with the adapter off.
+    """
+
+    def __init__(
+        self,
+        policy: PreTrainedModel,
+        reference: PreTrainedModel | None,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: PpoSettings,
+        *,
+        seed: int,
+        value_model: ValueModel | None = None,
+    ) -> None:
+        require_match(policy, tokenizer)
+        _require_reference(policy, reference, has_adapter=settings.lora is not None)
+        separate = isinstance(settings.value_model, SeparateValue)
+        if separate and value_model is None:
+            origin = reference or policy
+            value_model = ValueModel.from_reference(origin)
+        self.policy, self.reference, self.settings = policy, reference, settings
+        self.adapter: Adapter | None = None
+        if settings.lora is not None:
+            self.adapter = add_adapter(
+                policy, settings.lora, seed=derive_seed(seed, "ppo", "adapter")
+            )
+        self.value_head = None if separate else ValueHead(hidden_size(policy)).to(policy.device)
+        self.value_model = value_model if separate else None
+        if reference is not None:
+            reference.requires_grad_(requires_grad=False).train(mode=False)
+        policy.train(mode=False)
+        if settings.gradient_checkpointing:
+            enable_recomputing(policy)
+            if self.value_model is not None:
+                enable_recomputing(self.value_model.trunk)
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """What is trained, by name, as a run folder saves it."""
+        if self.value_head is not None:
+            return {"policy": self.policy, "value_head": self.value_head}
+        assert self.value_model is not None
+        return {"policy": self.policy, "value_model": self.value_model}
+
+    def optimiser(self) -> Optimizer:
+        """One optimiser of all of them; a value model has a learning rate of its own in it."""
+        settings = self.settings
+        if self.value_head is not None:
+            return build_optimiser([self.policy, self.value_head], settings.optimiser)
+        assert self.value_model is not None
+        assert isinstance(settings.value_model, SeparateValue)
+        return build_optimiser(
+            [self.policy], settings.optimiser, apart=[(self.value_model, settings.value_model.lr)]
+        )
+
+    def score(self, rows: Rows) -> Scored:
+        """Log-probabilities of the policy and values, with gradients if they are wanted."""
+        settings = self.settings
+        with recomputing(self.policy, enabled=settings.gradient_checkpointing):
+            scored = score(
+                self.policy,
+                rows,
+                temperature=settings.sampling.temperature,
+                value_head=self.value_head,
+                precision=settings.precision,
+            )
+        if self.value_model is None:
+            return scored
+        with recomputing(self.value_model, enabled=settings.gradient_checkpointing):
+            return scored._replace(values=self.value_model.values(rows, settings.precision))
+
+    @torch.no_grad()
+    def score_all(self, rows: Rows) -> Scored:
+        """`score` over a whole batch, as many rows at a time as a minibatch trains on."""
+        parts = [self.score(part) for part in self._parts(rows)]
+        values = [part.values for part in parts if part.values is not None]
+        return Scored(
+            torch.cat([part.logprobs for part in parts]),
+            torch.cat([part.entropies for part in parts]),
+            torch.cat(values),
+        )
+
+    @torch.no_grad()
+    def reference_logprobs(self, rows: Rows) -> torch.Tensor:
+        """What the reference gives the same tokens."""
+        model, off = self.reference, nullcontext()
+        if model is None:
+            assert self.adapter is not None
+            model, off = self.policy, self.adapter.off()  # type: ignore[assignment]
+        with off:
+            parts = [
+                score(
+                    model,
+                    part,
+                    temperature=self.settings.sampling.temperature,
+                    precision=self.settings.precision,
+                ).logprobs
+                for part in self._parts(rows)
+            ]
+        return torch.cat(parts)
+
+    def _parts(self, rows: Rows) -> list[Rows]:
+        count = len(rows.tokens)
+        size = self.settings.micro_batch_size or max(count // self.settings.minibatches, 1)
+        return [rows.select(range(part.start, part.stop)) for part in chunks(count, size)]
+
+
+def value_model_for(
+    settings: PpoSettings, reward: RewardFunction, tokenizer: PreTrainedTokenizerBase
+) -> ValueModel | None:
+    """The value model that the settings ask for, where it begins as the reward model.
+
+    Raises:
+        ConfigError: it cannot: the reward is no model, or one with other tokens or an encoder.
+    """
+    wanted = settings.value_model
+    if not isinstance(wanted, SeparateValue) or wanted.start != "reward_model":
+        return None
+    if (
+        isinstance(reward, TextReward)
+        and reward.reading.name == "response_end"
+        and reward.tokenizer.get_vocab() == tokenizer.get_vocab()
+    ):
+        return ValueModel.from_reward_model(reward.model, reward.normalisation)
+    message = (
+        "ppo.value_model.start = 'reward_model' needs a reward model that reads the policy's own "
+        "tokens; set ppo.value_model.start = 'reference'"
+    )
+    raise ConfigError(message)
+
+
+def kl_controller(settings: PpoSettings) -> KlController:
+    """What sets the price of KL from update to update."""
+    kl = settings.kl
+    if isinstance(kl, AdaptiveKl):
+        return AdaptiveKlController(
+            coef=kl.initial_coef, target_nats=kl.target_nats, horizon_episodes=kl.horizon_episodes
+        )
+    return FixedKlController(coef=kl.coef)
+
+
+def _require_reference(
+    policy: PreTrainedModel, reference: PreTrainedModel | None, *, has_adapter: bool
+) -> None:
+    if policy is reference:
+        message = "policy and reference must be two models; copy the policy first"
+        raise ModelError(message)
+    if reference is None and not has_adapter:
+        message = "without an adapter (ppo.lora) PPO needs a reference: a second model"
+        raise ModelError(message)
