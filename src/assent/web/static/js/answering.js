@@ -20,7 +20,9 @@ class Form {
     this.task = task;
     this.element = h("form", { class: "task", tabindex: "-1", "aria-label": this.title, novalidate: true, "data-kind": task.kind });
     this.texts = [];
-    this.element.append(this.#prompt(), this.responses(body), this.asked(body), this.#note(body));
+    // The question of a comparison stays in view at the foot of the page, so it comes last.
+    const last = [this.asked(body), this.#note(body)];
+    this.element.append(this.#prompt(), this.responses(body), ...(task.kind === "comparison" ? last.reverse() : last));
   }
 
   #prompt() {

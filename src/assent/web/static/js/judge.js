@@ -311,9 +311,8 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   if (action) DO[action]();
 });
-for (const button of actions.querySelectorAll("[data-do]")) button.addEventListener("click", () => DO[button.dataset.do]());
+for (const button of page.querySelectorAll("[data-do]")) button.addEventListener("click", () => DO[button.dataset.do]());
 document.getElementById("send").addEventListener("click", send);
-document.getElementById("help").addEventListener("click", showKeys);
 for (const mark of actions.querySelectorAll("kbd[data-key]")) mark.textContent = shownKey(mark.dataset.key) ?? "";
 
 setInterval(async () => {

@@ -1,0 +1,34 @@
+// Making tasks, and halting those that should not be asked any more.
+
+import { act, call, say } from "./site.js";
+
+const form = document.getElementById("task-form");
+const kind = form.elements.namedItem("kind");
+kind.addEventListener("change", () => { document.getElementById("size-field").hidden = kind.value !== "ranking"; });
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  act(form.querySelector("button"), async () => {
+    const data = new FormData(form);
+    const round = data.get("round");
+    const { made, already } = await call("POST", "/tasks", {
+      kind: kind.value,
+      count: Number(data.get("count")),
+      overlap: Number(data.get("overlap")),
+      size: Number(data.get("size")),
+      round: round === "" ? null : Number(round),
+    });
+    if (made) location.assign(`/tasks?made=${made}&already=${already}`);
+    else say(already ? `All ${already} exist already: nothing new was made.` : "Nothing could be made from what is stored.", "");
+  });
+});
+const told = new URLSearchParams(location.search);
+if (told.has("made")) say(`${Number(told.get("made"))} made${Number(told.get("already")) ? `, ${Number(told.get("already"))} existed already` : ""}. They wait for people now.`, "good");
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.("[data-task]");
+  if (!button) return;
+  act(button, async () => {
+    await call("POST", `/tasks/${button.dataset.task}/${button.dataset.act}`, {});
+    location.reload();
+  });
+});
