@@ -100,7 +100,8 @@ class Writer:
         order_is_shown: bool,
     ) -> None:
         self._store = store
-        self._source, self._annotator_kind = source, annotator_kind
+        self._source = source.replace("/", "-")  # a slash ends it in an annotator's name
+        self._annotator_kind: AnnotatorKind = annotator_kind
         self._order_is_shown = order_is_shown
         self._annotators: dict[str, str] = {}
         self._prompt_ids = {one.id for one in store.prompts()}

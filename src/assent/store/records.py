@@ -207,6 +207,7 @@ class StoredDemonstration:
     response_id: str
     response: str
     annotator_id: str
+    context: Context = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

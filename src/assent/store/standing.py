@@ -35,6 +35,7 @@ def list_demonstrations(connection: Connection) -> list[StoredDemonstration]:
             response_id=row.response_id,
             response=row.response,
             annotator_id=row.annotator_id,
+            context=parsed_object(row.payload).get("context", {}),
         )
         for row in connection.execute(_about_responses("demonstration"))
     ]
