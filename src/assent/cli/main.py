@@ -13,7 +13,21 @@ from typing import NoReturn
 
 import typer
 
-from assent.cli import audit, db, demo, doctor, init, loop, report, train, version
+from assent.cli import (
+    annotators,
+    audit,
+    data,
+    db,
+    demo,
+    doctor,
+    init,
+    loop,
+    report,
+    reward,
+    serve,
+    train,
+    version,
+)
 from assent.cli.interrupts import Interrupted
 from assent.cli.output import LogLines, print_error
 from assent.errors import AssentError
@@ -32,7 +46,11 @@ app.command()(demo.demo)
 app.command()(init.init)
 app.add_typer(loop.app, name="loop")
 app.add_typer(train.app, name="train")
+app.add_typer(data.app, name="data")
 app.add_typer(audit.app, name="audit")
+app.add_typer(reward.app, name="reward")
+app.command()(serve.serve)
+app.add_typer(annotators.app, name="annotators")
 app.command()(report.report)
 app.add_typer(db.app, name="db")
 app.command()(doctor.doctor)
