@@ -1,11 +1,12 @@
 """`assent loop`: run the outer loop of a project, or see where it stands."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from assent.cli.interrupts import interruptible
-from assent.cli.options import AsJson, ProjectFolder
+from assent.cli.options import AsJson, Plan, ProjectFolder
 from assent.cli.output import print_json
 
 app = typer.Typer(no_args_is_help=True, help="Run the outer loop, or see where it stands.")
@@ -17,9 +18,16 @@ def run(
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Rounds in all, if not the project's own number.")
     ] = None,
+    plan: Plan = False,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with the loop from where it stopped: sample, judge, reward model, PPO, again."""
+    """Go on with the loop from where it stopped: sample, judge, reward model, PPO, again.
+
+    Where people judge it stops with status 0 and says how many judgements are missing.
+    """
+    if plan:
+        _plan(project, rounds, as_json=as_json)
+        return
     from assent.cli.progress import TerminalProgress
     from assent.cli.tables import print_loop_table
     from assent.report import write_report
@@ -35,6 +43,17 @@ def run(
         return
     print_loop_table(summary)
     typer.echo(f"report: {page}")
+
+
+def _plan(project: Path, rounds: int | None, *, as_json: bool) -> None:
+    from assent.cli.tables import print_plan
+    from assent.rounds.planning import plan_loop
+
+    found = plan_loop(project, rounds=rounds)
+    if as_json:
+        print_json({"stages": [one.as_dict() for one in found]})
+    else:
+        print_plan(found)
 
 
 @app.command("status")

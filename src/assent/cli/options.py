@@ -18,4 +18,8 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override one key; wins over files."),
 ]
+Plan = Annotated[
+    bool,
+    typer.Option("--plan", help="Print schedule and memory before anything starts, and stop."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -1,7 +1,8 @@
-"""The table that `assent demo` prints: gold and proxy against KL, and what was made of them."""
+"""Tables on the terminal: gold and proxy against KL after a loop, and plans before one."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Final
 
 from rich import box
 from rich.console import Console
@@ -19,7 +20,11 @@ from assent.report.findings import (
 )
 from assent.report.summary import Bounds, Point, Summary, parse_summary
 
+if TYPE_CHECKING:
+    from assent.rounds.planning import Plan
+
 ROWS: Final = 10
+MIB: Final = 2**20
 START: Final = "start"
 
 
@@ -40,6 +45,29 @@ def print_loop_table(summary: Mapping[str, Any], console: Console | None = None)
         console.print(promotion_sentence(found), markup=False)
     elif found.trajectory:  # otherwise it is the headline
         console.print(waiting_sentence(found.waiting), markup=False)
+
+
+def print_plan(plans: Sequence["Plan"], console: Console | None = None) -> None:
+    """Print what stages will do and what memory they will take, by part."""
+    console = console or Console(highlight=False)
+    if not plans:
+        console.print("Everything that was asked for is done.", markup=False)
+    for plan in plans:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=plan.name, title_justify="left")
+        for heading in ("schedule", "", "memory", "MiB"):
+            table.add_column(heading, justify="right" if heading in ("", "MiB") else "left")
+        schedule = [(name.replace("_", " "), f"{value:,}") for name, value in plan.schedule.items()]
+        memory = [
+            (name.replace("_", " "), f"{size / MIB:,.1f}")
+            for name, size in plan.memory.as_dict().items()
+        ]
+        for left, right in zip_longest(schedule, memory, fillvalue=("", "")):
+            table.add_row(*left, *right)
+        console.print(table)
+        has = "" if plan.device_bytes is None else f"; it has {plan.device_bytes / MIB:,.0f} MiB"
+        console.print(f"On {plan.device}{has}.", markup=False)
+        for note in plan.notes:
+            console.print(f"Note: {note}.", markup=False)
 
 
 def _table(summary: Summary) -> Table:

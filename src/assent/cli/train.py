@@ -1,12 +1,14 @@
-"""`assent train`: run one stage of a project by itself."""
+"""`assent train`: run one stage of a project by itself, or say beforehand what it will take."""
 
+import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from assent.cli.interrupts import interruptible
-from assent.cli.options import AsJson, ConfigFiles, Overrides, ProjectFolder
+from assent.cli.options import AsJson, ConfigFiles, Overrides, Plan, ProjectFolder
 from assent.cli.output import print_json
 
 app = typer.Typer(no_args_is_help=True, help="Run one training stage.")
@@ -15,48 +17,40 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Go on from the last checkpoint of the last run.")
 ]
 
-
-@app.command()
-def sft(
-    project: ProjectFolder,
-    config: ConfigFiles = None,
-    overrides: Overrides = None,
-    resume: Resume = False,
-    as_json: AsJson = False,
-) -> None:
-    """Train the policy on demonstrations."""
-    _train("sft", project, config, overrides, resume=resume, as_json=as_json)
+STAGES: Final = {
+    "sft": "Train the policy on demonstrations.",
+    "reward": "Train a reward model on a snapshot of all judgements so far.",
+    "ppo": "Optimise the policy against the reward model, held near the reference by a KL penalty.",
+}
 
 
-@app.command()
-def reward(
-    project: ProjectFolder,
-    config: ConfigFiles = None,
-    overrides: Overrides = None,
-    resume: Resume = False,
-    as_json: AsJson = False,
-) -> None:
-    """Train a reward model on a snapshot of all judgements so far."""
-    _train("reward", project, config, overrides, resume=resume, as_json=as_json)
+def _command(stage: str, text: str) -> Callable[..., None]:
+    def run(
+        project: ProjectFolder,
+        config: ConfigFiles = None,
+        overrides: Overrides = None,
+        resume: Resume = False,
+        plan: Plan = False,
+        as_json: AsJson = False,
+    ) -> None:
+        if plan:
+            _plan(stage, project, config or [], overrides or [], as_json=as_json)
+        else:
+            _train(stage, project, config or [], overrides or [], resume=resume, as_json=as_json)
+
+    run.__doc__ = text
+    return run
 
 
-@app.command()
-def ppo(
-    project: ProjectFolder,
-    config: ConfigFiles = None,
-    overrides: Overrides = None,
-    resume: Resume = False,
-    as_json: AsJson = False,
-) -> None:
-    """Optimise the policy against the reward model, held near the reference by a KL penalty."""
-    _train("ppo", project, config, overrides, resume=resume, as_json=as_json)
+for _stage, _text in STAGES.items():
+    app.command(_stage)(_command(_stage, _text))
 
 
 def _train(
     stage: str,
     project: Path,
-    config: list[Path] | None,
-    overrides: list[str] | None,
+    config: list[Path],
+    overrides: list[str],
     *,
     resume: bool,
     as_json: bool,
@@ -64,12 +58,13 @@ def _train(
     from assent.cli.progress import TerminalProgress
     from assent.rounds.stages import run_stage
 
-    with interruptible("the last checkpoint is kept", f"assent train {stage} {project} --resume"):
+    again = resume_command(stage, project, config, overrides)
+    with interruptible("the last checkpoint is kept", again):
         result = run_stage(
             project,
             stage,
-            config=config or [],
-            overrides=overrides or [],
+            config=config,
+            overrides=overrides,
             resume=resume,
             progress=TerminalProgress(),
         )
@@ -78,3 +73,24 @@ def _train(
         return
     for name, value in result.items():
         typer.echo(f"{name}: {value}")
+
+
+def _plan(
+    stage: str, project: Path, config: list[Path], overrides: list[str], *, as_json: bool
+) -> None:
+    from assent.cli.tables import print_plan
+    from assent.rounds.planning import plan_stage
+
+    found = plan_stage(project, stage, config=config, overrides=overrides)
+    if as_json:
+        print_json({"stages": [found.as_dict()]})
+    else:
+        print_plan([found])
+
+
+def resume_command(stage: str, project: Path, config: list[Path], overrides: list[str]) -> str:
+    """The command that goes on with a run, its settings among it: they must be the same."""
+    words = ["assent", "train", stage, str(project)]
+    words += [word for file in config for word in ("-c", str(file))]
+    words += [word for override in overrides for word in ("--set", override)]
+    return shlex.join([*words, "--resume"])

@@ -10,6 +10,8 @@ from assent.config.optimiser import OptimiserSettings, Precision
 class RewardSettings(Settings):
     """How a reward model learns from judgements."""
 
+    start: str | None = Field(default=None, min_length=1)
+    """A folder or hub id to begin from, an encoder or a causal LM; the reference if left out."""
     epochs: PositiveInt = 2
     """Passes over the comparisons; more than one overfits quickly (InstructGPT, section 3.5)."""
     batch_size: PositiveInt = 64

@@ -22,6 +22,7 @@ from assent.models.rewards import TextReward
 from assent.objectives.seeds import derive_seed
 from assent.rounds import stages
 from assent.rounds.ground import Choice, Findings, RoundResult
+from assent.rounds.material import reference_samples
 from assent.rounds.promotion import promote, spread
 from assent.rounds.trajectory import Point, Recorder
 from assent.rounds.workspace import Workspace
@@ -192,7 +193,7 @@ class AlmanacGround:
         """The rewards of all answers, and of what the reference said off the grammar."""
         workspace = self._workspace
         reward = TextReward.load(workspace.path(reward_model), workspace.device)
-        samples = stages.reference_samples(workspace, reference)
+        samples = reference_samples(workspace, reference)
         off = off_grammar(self._world, samples.prompts, samples.responses)
         scored = reward([samples.prompts[n] for n in off], [samples.responses[n] for n in off])
         return measure.rewards(reward, scored)

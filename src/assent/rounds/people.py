@@ -18,10 +18,12 @@ from assent.config.project import ProjectSettings
 from assent.errors import DataError
 from assent.rounds import stages
 from assent.rounds.ground import Choice, Findings, RoundResult, Waiting
+from assent.rounds.material import base_model, standing_judgements, train_prompts
 from assent.rounds.promotion import ask_people, by_people, spread
 from assent.rounds.trajectory import Point, Recorder
 from assent.rounds.workspace import Workspace
 from assent.store import ModelVersion, Project, Store, StoredPrompt
+from assent.training.asked import fitting_prompts
 from assent.training.run_folder import RunFolder
 from assent.types import Split
 
@@ -57,8 +59,8 @@ class PeopleGround:
         Raises:
             DataError: there is no training prompt, or no base model.
         """
-        stages.train_prompts(self._workspace)
-        return stages.base_model(self._workspace)
+        train_prompts(self._workspace)
+        return base_model(self._workspace)
 
     def recorder(self, run: RunFolder, reward: ModelVersion, reference: ModelVersion) -> Recorder:
         """Sample responses to held-out prompts at every point."""
@@ -140,11 +142,16 @@ class PeopleGround:
     def _draw_pairs(self, number: int, policy: ModelVersion) -> None:
         workspace, settings = self._workspace, self._workspace.settings
         store, sampling = workspace.project.store, settings.ppo.sampling
+        model, tokenizer = workspace.model(policy), workspace.tokenizer(policy)
+        prompts = store.prompts("train")
+        fitting = fitting_prompts(
+            model, tokenizer, [prompt.text for prompt in prompts], sampling.max_new_tokens
+        )
         ask_comparisons(
             store,
-            workspace.model(policy),
-            workspace.tokenizer(policy),
-            stages.fitting(workspace, policy, store.prompts("train"), sampling.max_new_tokens),
+            model,
+            tokenizer,
+            [prompts[number] for number in fitting],
             count=settings.loop.judgements_per_round - _new_judgements(store),
             sampler_id=store.add_sampler(policy.id, sampling.model_dump(mode="json"), "assent"),
             sampling=sampling,
@@ -183,30 +190,15 @@ def held_out_prompts(workspace: Workspace) -> list[StoredPrompt]:
 
 def _new_judgements(store: Store) -> int:
     """Judgements for the reward model that stand now and are in no snapshot of a round."""
-    return len(_judged(store)) - max(
+    return len(standing_judgements(store)) - max(
         (one.event_count for one in store.snapshots() if one.name.startswith("round-")), default=0
     )
-
-
-def _judged(store: Store) -> list[str]:
-    """What each standing judgement for the reward model is about."""
-    asked = {comparison.id for comparison in store.comparisons(purpose="reward")}
-    events = store.events()
-    superseded = {event.supersedes for event in events}
-    return [
-        str(event.comparison_id or event.response_set_id)
-        for event in events
-        if event.id not in superseded
-        and (
-            event.kind == "ranking" or (event.kind == "judgement" and event.comparison_id in asked)
-        )
-    ]
 
 
 def _waiting(project: Project, settings: ProjectSettings, number: int) -> Waiting | None:
     store, root = project.store, project.root
     have, wanted = _new_judgements(store), settings.loop.judgements_per_round
-    judged = set(_judged(store))
+    judged = set(standing_judgements(store))
     asked = store.comparisons(purpose="reward", round=number)
     unjudged = sum(comparison.id not in judged for comparison in asked)
     if have >= wanted or not unjudged:

@@ -2,23 +2,26 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
 from assent.audit.reward_accuracy import reward_accuracy
-from assent.collect.asking import draw_responses
-from assent.collect.preferences import PreferenceSplit, split_preferences
 from assent.config.loop import AlmanacSettings
 from assent.errors import DataError
-from assent.models.loading import load_causal_lm, reward_model_from
+from assent.models.loading import load_causal_lm, open_tokenizer, reward_model_from
 from assent.models.rewards import TextReward
-from assent.models.tokens import encode_prompts
-from assent.objectives.seeds import derive_seed, permutation
+from assent.objectives.seeds import derive_seed
+from assent.objectives.selection import draw_by_kind
+from assent.rounds.material import (
+    base_model,
+    demonstrations_of,
+    preferences,
+    reference_samples,
+    train_prompts,
+)
 from assent.rounds.workspace import Workspace, open_workspace
-from assent.store import ModelVersion, NewDemonstration, Snapshot, StoredPrompt
+from assent.store import ModelVersion, NewDemonstration, Snapshot
+from assent.training.asked import PromptMix
 from assent.training.ppo import OnPoint, train_ppo
 from assent.training.pretrain import train_base
 from assent.training.reward import train_reward
@@ -30,16 +33,6 @@ from assent.worlds.almanac import build_tokenizer, demonstrations, pretraining_d
 logger = logging.getLogger(__name__)
 
 DEMONSTRATOR = "demonstrators"
-BASE = "base"
-"""Stage and name of a base model from outside."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceSamples:
-    """Responses of the reference policy to training prompts: what rewards are normalised on."""
-
-    prompts: list[str]
-    responses: list[str]
 
 
 def pretrain(workspace: Workspace) -> ModelVersion:
@@ -87,31 +80,22 @@ def fill_prompts(workspace: Workspace) -> None:
     )
 
 
-def base_model(workspace: Workspace) -> ModelVersion:
-    """The base model that `assent init` put into the project.
-
-    Raises:
-        DataError: there is none.
-    """
-    for version in workspace.project.store.model_versions():
-        if version.stage == BASE:
-            return version
-    message = (
-        f"{workspace.project.root} has neither a base model nor a [world] that makes one; begin a "
-        "project with: assent init DIR --model PATH_OR_ID"
-    )
-    raise DataError(message)
-
-
 def reference_policy(workspace: Workspace, base: ModelVersion) -> ModelVersion:
     """The policy of round one and the reference of all: fine-tuned, where there is something to.
 
-    Without demonstrations it is the base model as it came.
+    Without demonstrations it is the base model as it came. Once a round was begun the reference
+    stays, whatever demonstrations are added.
     """
-    if workspace.world is None and not workspace.project.store.demonstrations():
-        logger.info("no demonstrations: SFT is left out, and the base model is the reference")
-        return base
-    return sft(workspace, base)
+    if workspace.world is not None:
+        return sft(workspace, base)
+    store = workspace.project.store
+    for run in store.runs():
+        if run.id == "round-1-reward":
+            return store.model_version(run.parents["reference"])
+    if demonstrations_of(workspace):
+        return sft(workspace, base)
+    logger.warning("no demonstrations: SFT is left out, and the base model is the reference")
+    return base
 
 
 def sft(workspace: Workspace, base: ModelVersion, name: str = "sft") -> ModelVersion:
@@ -124,7 +108,7 @@ def sft(workspace: Workspace, base: ModelVersion, name: str = "sft") -> ModelVer
             workspace.tokenizer(base),
             [
                 Demonstration(prompt=one.prompt, response=one.response)
-                for one in workspace.project.store.demonstrations()
+                for one in demonstrations_of(workspace)
             ],
             settings,
             run,
@@ -138,114 +122,18 @@ def sft(workspace: Workspace, base: ModelVersion, name: str = "sft") -> ModelVer
     )  # fmt: skip
 
 
-def train_prompts(workspace: Workspace) -> list[str]:
-    """What the policy is asked in training.
-
-    Raises:
-        DataError: the project has no training prompts.
-    """
-    return [prompt.text for prompt in stored_train_prompts(workspace)]
-
-
-def stored_train_prompts(workspace: Workspace) -> list[StoredPrompt]:
-    """The training prompts with their kinds.
-
-    Raises:
-        DataError: the project has none.
-    """
-    prompts = workspace.project.store.prompts("train")
-    if not prompts:
-        root = workspace.project.root
-        message = f"{root} holds no training prompts; add some: assent data import {root} FILE"
-        raise DataError(message)
-    return prompts
-
-
-def fitting(
-    workspace: Workspace, version: ModelVersion, prompts: Sequence[StoredPrompt], room: int
-) -> list[StoredPrompt]:
-    """Prompts that leave room for a response in the model's context; the others are counted.
-
-    Args:
-        workspace: the project.
-        version: whose positions and tokenizer count.
-        prompts: none is cut.
-        room: tokens of the longest response.
-
-    Raises:
-        DataError: none fits.
-    """
-    config = AutoConfig.from_pretrained(workspace.path(version))
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
-    if positions is None:
-        return list(prompts)
-    lengths = map(
-        len, encode_prompts(workspace.tokenizer(version), [prompt.text for prompt in prompts])
-    )
-    kept = [
-        prompt
-        for prompt, length in zip(prompts, lengths, strict=True)
-        if length + room <= positions
-    ]
-    if len(kept) == len(prompts):
-        return kept
-    told = (
-        f"{len(prompts) - len(kept)} of {len(prompts)} prompts leave no room for a response of "
-        f"{room} tokens in the model's {positions} positions"
-    )
-    if not kept:
-        message = f"{told}; lower ppo.sampling.max_new_tokens or give shorter prompts"
-        raise DataError(message)
-    logger.warning("%s; they are left out", told)
-    return kept
-
-
-def reference_samples(workspace: Workspace, reference: ModelVersion) -> ReferenceSamples:
-    """Samples of the reference for normalising rewards; the same every time."""
-    prompts = train_prompts(workspace)
-    count = workspace.settings.reward.normalise_samples
-    order = permutation(len(prompts), workspace.seed, "reference samples")
-    asked = [prompts[order[number % len(order)]] for number in range(count)]
-    drawn = draw_responses(
-        workspace.model(reference),
-        workspace.tokenizer(reference),
-        asked,
-        workspace.settings.ppo.sampling,
-        workspace.seed,
-        "reference samples",
-    )
-    return ReferenceSamples(asked, [one.text for one in drawn])
-
-
-def reward_function(workspace: Workspace, reward_model: ModelVersion) -> RewardFunction:
-    """What PPO is rewarded with: the learned reward model."""
-    return TextReward.load(workspace.path(reward_model), workspace.device)
-
-
-def preferences(workspace: Workspace, snapshot: Snapshot) -> PreferenceSplit:
-    """The judgements of a snapshot as training and held-out pairs."""
-    return split_preferences(
-        workspace.project.store.judged_pairs(snapshot.id),
-        workspace.settings.reward.held_out_share,
-        workspace.project.store.judged_rankings(snapshot.id),
-    )
-
-
 def reward(
     workspace: Workspace, name: str, snapshot: Snapshot, reference: ModelVersion
 ) -> ModelVersion:
-    """A reward model on the reference's trunk, from the judgements of a snapshot."""
+    """A reward model from the judgements of a snapshot, on the reference's trunk or another."""
     settings = workspace.settings.reward
+    start = settings.start or workspace.path(reference)
 
     def train(run: RunFolder) -> None:
         samples = reference_samples(workspace, reference)
         train_reward(
-            reward_model_from(
-                workspace.path(reference),
-                derive_seed(workspace.seed, name, "head"),
-                workspace.device,
-            ),
-            workspace.tokenizer(reference),
+            reward_model_from(start, derive_seed(workspace.seed, name, "head"), workspace.device),
+            open_tokenizer(start),
             preferences(workspace, snapshot).train,
             (samples.prompts, samples.responses),
             settings,
@@ -266,23 +154,28 @@ def ppo(
     *,
     policy: ModelVersion,
     reference: ModelVersion,
-    reward_model: ModelVersion,
+    reward_model: ModelVersion | None,
     points: Sequence[int] = (),
     on_point: OnPoint | None = None,
 ) -> ModelVersion:
-    """PPO from a policy against a reward model, held near the reference."""
+    """PPO from a policy against what `ppo.reward` names, held near the reference."""
     settings = workspace.settings.ppo
 
     def train(run: RunFolder) -> None:
+        prompts = train_prompts(workspace)
+        # An adapter that is switched off is the policy as it was: a second copy if that is not the
+        # reference, none if it is.
+        switched_off = settings.lora is not None and policy.id == reference.id
         train_ppo(
             workspace.model(policy),
-            load_causal_lm(workspace.path(reference), workspace.device),
+            None if switched_off else load_causal_lm(workspace.path(reference), workspace.device),
             workspace.tokenizer(policy),
-            train_prompts(workspace),
-            TextReward.load(workspace.path(reward_model), workspace.device),
+            [prompt.text for prompt in prompts],
+            reward_function(workspace, reward_model),
             settings,
             run,
             seed=derive_seed(workspace.seed, name),
+            mix=prompt_mix(workspace, [prompt.kind for prompt in prompts], name),
             points=points,
             on_point=on_point,
             progress=workspace.progress,
@@ -290,9 +183,39 @@ def ppo(
 
     return workspace.run(
         name, "ppo", train, settings=settings.model_dump(mode="json"), parent=policy,
-        parents={"reference": reference, "reward_model": reward_model},
-        snapshot_id=reward_model.snapshot_id,
+        parents={"reference": reference} | ({"reward_model": reward_model} if reward_model else {}),
+        snapshot_id=reward_model.snapshot_id if reward_model else None,
     )  # fmt: skip
+
+
+def reward_function(workspace: Workspace, reward_model: ModelVersion | None) -> RewardFunction:
+    """What PPO is rewarded with: the settings' own source, or else this reward model.
+
+    Raises:
+        DataError: neither is there.
+    """
+    if reward_model is None:
+        root = workspace.project.root
+        message = f"{root} has no reward model yet; make one with: assent train reward {root}"
+        raise DataError(message)
+    return TextReward.load(workspace.path(reward_model), workspace.device)
+
+
+def prompt_mix(workspace: Workspace, kinds: Sequence[str], name: str) -> PromptMix:
+    """Which prompts are asked when: by the shares of `prompts.mix`, where it is set."""
+    mix = workspace.settings.prompts.mix
+    if mix is None:
+        # One kind needs no figures of its own.
+        return PromptMix(kinds=kinds if len(set(kinds)) > 1 else None)
+    shares = {str(kind): share for kind, share in mix.shares.items()}
+
+    def choose(update: int, count: int, fitting: Sequence[int]) -> list[int]:
+        places = draw_by_kind(
+            [kinds[at] for at in fitting], shares, update * count, count, workspace.seed, name
+        )
+        return [fitting[place] for place in places]
+
+    return PromptMix(kinds=kinds, choose=choose)
 
 
 def run_stage(
@@ -316,8 +239,8 @@ def run_stage(
     ) as workspace:
         name = _run_name(workspace, stage, resume=resume)
         if stage == "sft":
-            return _result(workspace, sft(workspace, _start(workspace), name))
-        reference = _reference(workspace)
+            return _result(workspace, sft(workspace, start_of(workspace), name))
+        reference = reference_of(workspace)
         if stage == "reward":
             snapshot = _snapshot_of(workspace, name)
             made = reward(workspace, name, snapshot, reference)
@@ -339,14 +262,14 @@ def run_stage(
         return _result(workspace, made)
 
 
-def _start(workspace: Workspace) -> ModelVersion:
+def start_of(workspace: Workspace) -> ModelVersion:
     """What SFT starts from."""
     if workspace.world is None:
         return base_model(workspace)
     return newest(workspace, "pretrain", "assent loop run")
 
 
-def _reference(workspace: Workspace) -> ModelVersion:
+def reference_of(workspace: Workspace) -> ModelVersion:
     """The newest SFT policy; the base model of a project of one's own that has none."""
     made = any(version.stage == "sft" for version in workspace.project.store.model_versions())
     if workspace.world is None and not made:

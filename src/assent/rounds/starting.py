@@ -30,8 +30,8 @@ from assent.models.loading import (
     require_fit,
     require_match,
 )
+from assent.rounds.material import BASE
 from assent.rounds.prompts import add_prompts
-from assent.rounds.stages import BASE
 from assent.store import NewModelVersion, Project
 from assent.store.project import RUNS_FOLDER
 

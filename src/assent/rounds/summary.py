@@ -15,7 +15,7 @@ from assent.config.files import write_file
 from assent.config.ppo import FixedKl
 from assent.models.rewards import TextReward
 from assent.rounds.ground import Choice, Ground, RoundResult, Waiting
-from assent.rounds.stages import preferences
+from assent.rounds.material import preferences
 from assent.rounds.trajectory import Point
 from assent.rounds.workspace import Workspace
 from assent.store import ModelVersion

@@ -4,7 +4,7 @@ import json
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -173,15 +173,16 @@ def open_workspace(
     *,
     files: tuple[Path, ...] = (),
     overrides: tuple[str, ...] = (),
+    alone: bool = True,
 ) -> Iterator[Workspace]:
-    """Open a project for writing, alone.
+    """Open a project, for writing unless `alone` is False.
 
     Raises:
         NotAProject, NewerSchema: the folder cannot be opened.
         ProjectBusy: another process writes to it.
         ConfigError: every problem of its settings.
     """
-    with Project.open(root) as project, project.writing():
+    with Project.open(root) as project, project.writing() if alone else nullcontext():
         settings = project_settings(project, files=files, overrides=overrides)
         if settings.world is not None:
             require_annotator(settings.world.annotator)

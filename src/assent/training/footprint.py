@@ -103,7 +103,7 @@ def shape_of(config: PretrainedConfig) -> Shape:
     """The shape of a causal LM, from its configuration alone: no weight is made."""
     text = config.get_text_config()
     with torch.device("meta"), quiet_transformers():
-        model = AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     linear = [
         _sides(module)
         for name, module in model.named_modules()

@@ -1,0 +1,281 @@
+"""What a stage will take, worked out before anything starts: schedule and memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, LlamaConfig, PretrainedConfig, PreTrainedTokenizerBase
+
+from assent.config.pretraining import PretrainSettings
+from assent.models.tokens import encode_prompts, encode_responses
+from assent.rounds import stages
+from assent.rounds.material import demonstrations_of, standing_judgements, train_prompts
+from assent.rounds.workspace import Workspace, open_workspace
+from assent.store import ModelVersion, StoredDemonstration
+from assent.training.footprint import Footprint, Work, footprint, memory_of, shape_of
+from assent.types import Demonstration, SilentProgress
+from assent.worlds.almanac import build_tokenizer, demonstrations
+
+SILENT = SilentProgress()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One stage before it starts."""
+
+    name: str
+    schedule: dict[str, int]
+    memory: Footprint
+    device: str
+    device_bytes: int | None
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "stage": self.name,
+            "schedule": self.schedule,
+            "memory_bytes": self.memory.as_dict(),
+            "device": self.device,
+            "device_bytes": self.device_bytes,
+            "notes": list(self.notes),
+        }
+
+
+def plan_stage(root: Path, stage: str, *, config: list[Path], overrides: list[str]) -> Plan:
+    """The plan of `assent train STAGE`; changes nothing.
+
+    Raises:
+        ConfigError, NotAProject: as the stage itself.
+        DataError: what the stage starts from does not exist yet; names the command that makes it.
+    """
+    with open_workspace(
+        root, SILENT, files=tuple(config), overrides=tuple(overrides), alone=False
+    ) as workspace:
+        start = stages.start_of(workspace) if stage == "sft" else stages.reference_of(workspace)
+        planner = _Planner(workspace, start)
+        if stage == "sft":
+            return planner.sft("sft")
+        if stage == "reward":
+            return planner.reward("reward", planner.judged_now())
+        return planner.ppo("ppo")
+
+
+def plan_loop(root: Path, *, rounds: int | None) -> list[Plan]:
+    """The plan of every stage that `assent loop run` has still to do; changes nothing.
+
+    Raises:
+        As `plan_stage`.
+    """
+    overrides = (f"loop.rounds={rounds}",) if rounds is not None else ()
+    with open_workspace(root, SILENT, overrides=overrides, alone=False) as workspace:
+        done = {run.id for run in workspace.project.store.runs() if run.status == "done"}
+        settings = workspace.settings
+        if workspace.world is not None:
+            planner = _Planner(workspace, workspace.version_of("sft"))
+            first = [planner.pretrain("pretrain"), planner.sft("sft")]
+        else:
+            planner = _Planner(workspace, stages.reference_of(workspace))
+            first = [planner.sft("sft")] if workspace.project.store.demonstrations() else []
+        each = settings.loop.judgements_per_round
+        now = planner.judged_now()
+        begun = sum(name.startswith("round-") and name.endswith("-reward") for name in done)
+        plans = list(first)
+        for number in range(1, settings.loop.rounds + 1):
+            judged = max(now, each) if number == begun + 1 else now + (number - begun) * each
+            plans.append(planner.reward(f"round-{number}-reward", judged))
+            plans.append(planner.ppo(f"round-{number}-ppo"))
+        return [plan for plan in plans if plan.name not in done]
+
+
+class _Planner:
+    """Plans the stages of one project around the model they start from."""
+
+    def __init__(self, workspace: Workspace, start: ModelVersion | None) -> None:
+        self._workspace, self._settings = workspace, workspace.settings
+        if start is None:  # the embedded world, before anything was trained
+            self._config: PretrainedConfig = _llama(self._settings.pretrain)
+            self._tokenizer: PreTrainedTokenizerBase = build_tokenizer()
+        else:
+            self._config = AutoConfig.from_pretrained(workspace.path(start))
+            self._tokenizer = workspace.tokenizer(start)
+        self._shape = shape_of(self._config)
+
+    def judged_now(self) -> int:
+        """Judgements for the reward model that stand now."""
+        return len(standing_judgements(self._workspace.project.store))
+
+    def pretrain(self, name: str) -> Plan:
+        """Of the embedded world's base model."""
+        settings = self._settings.pretrain
+        tokens = settings.shape.max_positions
+        work = Work(rows=settings.batch_size, tokens=tokens, scored=tokens)
+        schedule = {
+            "documents": settings.steps * settings.batch_size,
+            "optimiser_steps": settings.steps,
+            "tokens_at_most": settings.steps * settings.batch_size * tokens,
+        }
+        return self._plan(name, schedule, footprint(self._shape, 0, work))
+
+    def sft(self, name: str) -> Plan:
+        """Supervised fine-tuning on the demonstrations that are there."""
+        settings = self._settings.sft
+        lengths = self._demonstrations()
+        fit = [whole for whole, _ in lengths if whole <= settings.max_tokens]
+        learned = sum(answer for whole, answer in lengths if whole <= settings.max_tokens)
+        notes = [] if fit else ["no demonstration fits: SFT has nothing to learn from"]
+        work = Work(
+            rows=min(settings.micro_batch_size or settings.batch_size, max(len(fit), 1)),
+            tokens=max(fit, default=settings.max_tokens),
+            scored=max(fit, default=settings.max_tokens),
+            bfloat16=settings.precision == "bfloat16",
+            checkpointing=settings.gradient_checkpointing,
+        )
+        schedule = {
+            "demonstrations": len(fit),
+            "too_long": len(lengths) - len(fit),
+            "epochs": settings.epochs,
+            "batch_size": settings.batch_size,
+            "optimiser_steps": settings.epochs * -(-len(fit) // settings.batch_size),
+            "passes_per_step": -(-settings.batch_size // work.rows),
+            "tokens": settings.epochs * sum(fit),
+            "tokens_learned": settings.epochs * learned,
+        }
+        return self._plan(
+            name, schedule, footprint(self._shape, 0, work, lora=settings.lora), notes
+        )
+
+    def reward(self, name: str, judgements: int) -> Plan:
+        """The reward model on so many judgements."""
+        settings = self._settings.reward
+        pairs = round(judgements * (1 - settings.held_out_share))
+        rows = min(settings.micro_batch_size or settings.batch_size, max(pairs, 1))
+        work = Work(
+            rows=2 * rows,
+            tokens=min(settings.max_tokens, self._longest()),
+            scored=0,
+            bfloat16=settings.precision == "bfloat16",
+            checkpointing=settings.gradient_checkpointing,
+        )
+        steps = settings.epochs * -(-pairs // settings.batch_size)
+        schedule = {
+            "judgements": judgements,
+            "pairs_about": pairs,
+            "epochs": settings.epochs,
+            "batch_size": settings.batch_size,
+            "optimiser_steps": steps,
+            "passes_per_step": -(-settings.batch_size // rows),
+            "tokens_at_most": 2 * settings.epochs * pairs * work.tokens,
+        }
+        trunk = replace(self._shape, parameters=self._trunk())
+        found = footprint(trunk, 0, work, lora=settings.lora, trained_besides=self._shape.hidden)
+        notes = ["ties and judgements without a winner are left out, which makes it fewer"]
+        return self._plan(name, schedule, found, notes)
+
+    def ppo(self, name: str) -> Plan:
+        """PPO with the settings as they are."""
+        settings = self._settings.ppo
+        rows = settings.micro_batch_size or settings.rollouts_per_update // settings.minibatches
+        longest = max(self._prompts(), default=0)
+        new = settings.sampling.max_new_tokens
+        tokens = longest + new
+        if self._shape.positions is not None:
+            tokens = min(tokens, self._shape.positions)
+        work = Work(
+            rows=rows,
+            tokens=tokens,
+            scored=new,
+            bfloat16=settings.precision == "bfloat16",
+            checkpointing=settings.gradient_checkpointing,
+            rollouts=settings.rollouts_per_update,
+        )
+        separate = settings.value_model.kind == "separate"
+        held = 0 if settings.lora else self._shape.parameters
+        if settings.reward.kind == "model":
+            held += self._trunk()
+        schedule = {
+            "prompts": len(self._prompts()),
+            "longest_prompt_tokens": longest,
+            "updates": settings.updates,
+            "rollouts": settings.updates * settings.rollouts_per_update,
+            "optimiser_steps": settings.updates * settings.epochs * settings.minibatches,
+            "epochs": settings.epochs,
+            "minibatch_size": settings.rollouts_per_update // settings.minibatches,
+            "passes_per_step": -(-settings.rollouts_per_update // settings.minibatches // rows),
+            "tokens_sampled_at_most": settings.updates * settings.rollouts_per_update * new,
+        }
+        besides = self._shape.hidden + 1 + (self._trunk() if separate else 0)
+        found = footprint(self._shape, held, work, lora=settings.lora, trained_besides=besides)
+        return self._plan(name, schedule, found)
+
+    def _plan(
+        self, name: str, schedule: dict[str, int], memory: Footprint, notes: list[str] | None = None
+    ) -> Plan:
+        device = self._workspace.device
+        has = memory_of(device)
+        told = list(notes or [])
+        if has is not None and memory.total > has:
+            told.append(
+                f"more than {device} has: lower micro_batch_size, or turn on "
+                "gradient_checkpointing, bfloat16 or lora"
+            )
+        return Plan(
+            name=name,
+            schedule=schedule,
+            memory=memory,
+            device=str(device),
+            device_bytes=has,
+            notes=tuple(told),
+        )
+
+    def _trunk(self) -> int:
+        """Parameters of a reward model on this trunk: no output layer of its own."""
+        if getattr(self._config.get_text_config(), "tie_word_embeddings", False):
+            return self._shape.parameters
+        return self._shape.parameters - self._shape.hidden * self._shape.vocabulary
+
+    def _demonstrations(self) -> list[tuple[int, int]]:
+        """Tokens of each demonstration, and of its response."""
+        found = self._written()
+        prompts = [one.prompt for one in found]
+        answers = encode_responses(
+            self._tokenizer, [one.response for one in found], prompts=prompts
+        )
+        return [
+            (len(prompt) + len(answer), len(answer))
+            for prompt, answer in zip(
+                encode_prompts(self._tokenizer, prompts), answers, strict=True
+            )
+        ]
+
+    def _written(self) -> Sequence[Demonstration | StoredDemonstration]:
+        world, settings = self._workspace.world, self._settings.world
+        if world is None or settings is None:
+            return demonstrations_of(self._workspace)
+        return demonstrations(world, world.prompts("train"), settings.demonstrations_per_prompt)
+
+    def _prompts(self) -> list[int]:
+        world = self._workspace.world
+        texts = (
+            [prompt.text for prompt in world.prompts("train")]
+            if world is not None
+            else [prompt.text for prompt in train_prompts(self._workspace)]
+        )
+        return [len(ids) for ids in encode_prompts(self._tokenizer, texts)]
+
+    def _longest(self) -> int:
+        return max(self._prompts(), default=0) + self._settings.ppo.sampling.max_new_tokens
+
+
+def _llama(settings: PretrainSettings) -> LlamaConfig:
+    shape = settings.shape
+    return LlamaConfig(
+        vocab_size=len(build_tokenizer()),
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.intermediate_size,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        max_position_embeddings=shape.max_positions,
+        tie_word_embeddings=True,
+    )
