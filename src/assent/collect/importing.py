@@ -6,13 +6,14 @@ under the pseudonym `import/<source>/<worker>`. Importing the same file again ad
 import that was killed in the middle is finished by running it again.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from assent.collect.importing_splits import Placement
 from assent.collect.importing_writes import Item, Writer
@@ -29,8 +30,9 @@ from assent.formats.records import (
     RatingRecord,
     UnpairedRecord,
 )
+from assent.models.loading import open_tokenizer
 from assent.models.tokens import encode_prompts
-from assent.store import AnnotatorKind, Store
+from assent.store import AnnotatorKind, Project, Store
 from assent.store.identity import require_text
 from assent.store.recording import LONGEST_NAME
 from assent.store.response_sets import MOST
@@ -52,6 +54,20 @@ class Context:
     tokenizer: PreTrainedTokenizerBase
     tokens: int
     """The longest prompt that leaves room for one token of a response."""
+
+    @classmethod
+    def of(cls, project: Project) -> Self | None:
+        """What the first model of a project reads; None where it has none.
+
+        Raises:
+            NotAModel: its folder holds no model that can be read.
+        """
+        versions = (one for one in project.store.model_versions() if one.stage != "reward")
+        first = next(versions, None)
+        if first is None:
+            return None
+        folder = project.root / first.path
+        return cls(tokenizer=open_tokenizer(folder), tokens=positions_of(folder) - 1)
 
     def lengths(self, prompts: Sequence[str]) -> list[int | DataError]:
         """Tokens of each prompt, or why the model cannot read it."""
@@ -119,6 +135,13 @@ class Imported:
             "dropped": [asdict(one) for one in self.dropped],
             "too_long": asdict(self.too_long) if self.too_long else None,
         }
+
+
+def positions_of(folder: Path) -> int:
+    """How many tokens the model in a folder reads at once, by its configuration alone."""
+    config = AutoConfig.from_pretrained(folder).get_text_config()
+    positions = getattr(config, "max_position_embeddings", None)
+    return positions if isinstance(positions, int) and positions > 0 else sys.maxsize
 
 
 def import_file(
