@@ -1,4 +1,4 @@
-"""The report's drawings where they must do without style attributes, which the pages' policy forbids."""
+"""The drawings of a report without style attributes, which the policy of the pages forbids."""
 
 import re
 from typing import Final
