@@ -80,10 +80,11 @@ class Evidence:
         return self.project.store.lineage(version.id) if version else []
 
     def role(self, role: str) -> ModelVersion | None:
-        """The nearest ancestor in a role: `reward_model`, `reference`."""
+        """What the nearest run that reads a model in a role (`reward_model`, `reference`) read."""
+        # Not by the link's own role: a version that has several is in the lineage once.
         for link in self.lineage:
-            if link.role == role:
-                return link.version
+            if link.run is not None and role in link.run.parents:
+                return self.project.store.model_version(link.run.parents[role])
         return None
 
     def require_role(self, role: str, words: str) -> ModelVersion:

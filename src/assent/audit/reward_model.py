@@ -32,7 +32,7 @@ from assent.types import ResponsePair
 from assent.worlds.almanac import AnnotatorSpec, SimulatedAnnotator
 
 BINS = 10
-INSERTED_INTO = 16
+INSERTED_INTO = 8
 """Responses that tokens are inserted into."""
 SHOWN_TOKENS = 10
 RESAMPLES = 2000

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from assent.config.base import Fraction, OpenFraction, PositiveFloat, PositiveInt, Settings
+from assent.config.rewards import RewardSource
 
 
 class AuditMargins(Settings):
@@ -31,6 +32,8 @@ class AuditSettings(Settings):
     """Held-out texts, one a line, relative to the project; the embedded world brings its own."""
     item_file: str | None = None
     """Multiple-choice items as JSON lines, relative to the project; the world brings its own."""
+    gold: RewardSource | None = None
+    """What is closer to the truth than the reward model and never trained on; the world knows."""
     level: OpenFraction = 0.95
     """Coverage of the intervals; 1 - level is the error that a family of verdicts is held to."""
     most_failed: Fraction = 0.05
