@@ -6,6 +6,7 @@ from pydantic import Field
 
 from assent.config.audit import AuditSettings
 from assent.config.base import PositiveInt, Seed, Settings
+from assent.config.labelling import LabellingSettings
 from assent.config.loop import AlmanacSettings, LoopSettings
 from assent.config.optimiser import Device
 from assent.config.ppo import PpoSettings
@@ -54,4 +55,5 @@ class ProjectSettings(Settings):
     reward: RewardSettings = RewardSettings()
     ppo: PpoSettings = PpoSettings()
     loop: LoopSettings = LoopSettings()
+    labelling: LabellingSettings = LabellingSettings()
     audits: AuditSettings = AuditSettings()

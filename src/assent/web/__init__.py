@@ -1,0 +1,1 @@
+"""The app people use in the browser: labelling, dashboards, and the JSON API behind both."""

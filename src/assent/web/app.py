@@ -1,0 +1,132 @@
+"""The app: every route, guarded, over one project; and running it."""
+
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from assent import __version__
+from assent.collect import sources
+from assent.collect.desk import Desk, LookUp
+from assent.config.labelling import LabellingSettings
+from assent.store import Project
+from assent.web.access import AccessRoute, allow
+from assent.web.bodies import Problem
+from assent.web.guarding import Guard
+from assent.web.options import ServeOptions
+from assent.web.passwords import Passwords
+from assent.web.problems import add_handlers
+from assent.web.rendering import STATIC, make_templates
+from assent.web.routes import account, labelling, owner, pages, review
+from assent.web.state import Server
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": what}
+    for status, what in {
+        400: "not a request",
+        401: "no session",
+        403: "not allowed",
+        404: "no such record",
+        409: "in conflict with what is stored",
+        413: "too large",
+        415: "not JSON",
+        422: "not valid",
+        429: "too many attempts",
+        503: "busy; send it again",
+        507: "the disk is full; send it again later",
+    }.items()
+}
+
+
+def create_app(
+    project: Project,
+    settings: LabellingSettings,
+    options: ServeOptions,
+    *,
+    seed: int,
+    look_up: LookUp | None = None,
+    desk: Desk | None = None,
+    passwords: Passwords | None = None,
+) -> FastAPI:
+    """The app over an open project; use it as a context manager of Starlette's, or serve it.
+
+    Args:
+        project: open for as long as the app is used.
+        settings: how tasks are handed out.
+        options: where it is served.
+        seed: of the project.
+        look_up: what can be looked up about a prompt.
+        desk: hands tasks out, if not one made from the settings.
+        passwords: hashes passwords, if not with the usual cost.
+    """
+
+    def more() -> object:
+        return sources.comparison_tasks(project.store, settings, seed=seed)
+
+    made = desk or Desk(project.store, settings, seed=seed, look_up=look_up, more=more)
+    app = FastAPI(
+        title="Assent",
+        summary="Labelling, dashboards and exports of one project.",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan(more),
+        responses=_PROBLEMS,
+    )
+    app.state.server = Server(
+        project, made, options, make_templates(), seed=seed, passwords=passwords
+    )
+    add_handlers(app)
+    app.router.route_class = AccessRoute
+
+    @app.get("/api/v1/openapi.json", include_in_schema=False)
+    @allow("annotator")
+    def openapi() -> dict[str, Any]:
+        """What the API is, for programs."""
+        return app.openapi()
+
+    for module in (labelling, account, review, owner, pages):
+        app.include_router(module.router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_middleware(Guard, hosts=options.hosts, secure=options.secure)
+    return app
+
+
+def routes_of(app: FastAPI) -> list[APIRoute]:
+    """Every route that says who may call it; with the static files, all there are."""
+    return [route for route in app.routes if isinstance(route, APIRoute)]
+
+
+def serve(app: ASGIApp, options: ServeOptions, sock: socket.socket) -> None:
+    """Answer requests on a bound socket until the process is told to stop."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,  # it would hold addresses and invitation tokens
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=10,
+        limit_concurrency=400,
+        h11_max_incomplete_event_size=32_768,
+        ssl_certfile=None if options.tls_cert is None else str(options.tls_cert),
+        ssl_keyfile=None if options.tls_key is None else str(options.tls_key),
+    )
+    uvicorn.Server(config).run(sockets=[sock])
+
+
+def _lifespan(more: Callable[[], object]) -> Any:  # noqa: ANN401 - FastAPI's
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        more()
+        yield
+
+    return lifespan

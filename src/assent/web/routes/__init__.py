@@ -1,0 +1,1 @@
+"""The routes, by whom they serve."""
