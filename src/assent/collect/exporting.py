@@ -244,6 +244,8 @@ def _rankings(store: Store, said: _Said, snapshot: str | None) -> Iterator[AnyRe
             responses=one.responses,
             ranks=one.ranks,
             annotator=said.names[one.annotator_id],
+            note=one.note,
+            flags=one.flags,
         )
 
 
@@ -280,7 +282,14 @@ def _ratings(store: Store, said: _Said) -> Iterator[AnyRecord]:
                 **shared, response=one.response, good=one.axes[THUMBS] == 1.0, annotator=annotator
             )
         else:
-            yield RatingRecord(**shared, response=one.response, axes=one.axes, annotator=annotator)
+            yield RatingRecord(
+                **shared,
+                response=one.response,
+                axes=one.axes,
+                annotator=annotator,
+                note=one.note,
+                flags=one.flags,
+            )
 
 
 def _criticisms(store: Store, said: _Said) -> Iterator[AnyRecord]:

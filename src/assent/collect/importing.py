@@ -307,9 +307,9 @@ def _refused(record: AnyRecord) -> tuple[str, str] | None:
             return "too many responses", f"a ranking of {count} responses; at most {MOST} can be"
     if isinstance(record, FeedbackRecord) and record.refinement == record.response:
         return "refinement changes nothing", "the refinement reads the same as the response"
-    names = getattr(record, "flags", ())
+    names: tuple[str, ...] = getattr(record, "flags", ())
     if isinstance(record, RatingRecord):
-        names = tuple(record.axes)
+        names += tuple(record.axes)
     for name in names:
         if not 0 < len(name) <= LONGEST_NAME:
             return "a name too long", f"{name[:20]!r}… has {len(name)} characters"
@@ -329,8 +329,9 @@ def _texts(record: AnyRecord) -> Iterator[tuple[str, str]]:
         yield from ((text, "response") for text in record.responses)
     if isinstance(record, DemonstrationRecord | RatingRecord | UnpairedRecord | FeedbackRecord):
         yield record.response, "response"
-    if isinstance(record, ComparisonRecord) and record.note is not None:
-        yield record.note, "note"
+    note = getattr(record, "note", None)
+    if note is not None:
+        yield note, "note"
     if isinstance(record, FeedbackRecord):
         yield record.criticism, "criticism"
         if record.refinement is not None:

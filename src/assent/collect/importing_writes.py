@@ -266,7 +266,7 @@ class Writer:
             annotator = self._annotator(record)
             texts += [(prompt_id, text, 0) for text in record.responses]
             again = self._times("set", annotator, prompt_id, *sorted(record.responses))
-            said = [list(record.responses), list(record.ranks)]
+            said = [list(record.responses), list(record.ranks), record.note, list(record.flags)]
             asked.append((record, annotator, self._key(record, prompt_id, annotator, *said), again))
         ids = iter(self._responses(texts))
         members = [tuple(next(ids) for _ in record.responses) for record, *_ in asked]
@@ -290,6 +290,8 @@ class Writer:
                     annotator_id=annotator,
                     ranks=dict(zip(responses, dense(record.ranks), strict=True)),
                     idempotency_key=key,
+                    note=record.note,
+                    flags=record.flags,
                     context=kept(record),
                 )
                 for set_, (record, annotator, key, _), responses in zip(
@@ -314,7 +316,8 @@ class Writer:
             # An annotator has one rating of a response: the same text rated again is another one.
             again = self._times("rated", annotator, prompt_id, record.response)
             texts.append((prompt_id, record.response, again))
-            key = self._key(record, prompt_id, annotator, record.response, axes)
+            remarks = [getattr(record, "note", None), list(getattr(record, "flags", ()))]
+            key = self._key(record, prompt_id, annotator, record.response, axes, remarks)
             said.append((annotator, key, axes, is_thumb))
         recorded = self._store.record_ratings(
             [
@@ -325,6 +328,8 @@ class Writer:
                     idempotency_key=key,
                     lowest=0.0 if is_thumb else None,
                     highest=1.0 if is_thumb else None,
+                    note=getattr(row[0], "note", None),
+                    flags=getattr(row[0], "flags", ()),
                     context=kept(row[0]),
                 )
                 for response, row, (annotator, key, axes, is_thumb) in zip(

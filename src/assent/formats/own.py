@@ -84,18 +84,21 @@ def _comparison(row: Row) -> dict[str, Any]:
     strength = row.whole("strength")
     if strength is not None and strength not in STRENGTHS:
         raise wrong_type(column="strength", cell=strength, wanted="1, 2, 3 or 4")
-    flags = row.items("flags") if row.get("flags") is not None else []
-    if not all(isinstance(flag, str) for flag in flags):
-        raise wrong_type(column="flags", cell=flags, wanted="a list of texts")
     return {
         "responses": responses,
         "verdict": _one_of(row, "verdict", get_args(Verdict)),
         "strength": strength,
         "margin": row.number("margin"),
         "confidence": row.number("confidence"),
-        "note": row.optional_text("note"),
-        "flags": tuple(flags),
+        **_remarks(row),
     }
+
+
+def _remarks(row: Row) -> dict[str, Any]:
+    flags = row.items("flags") if row.get("flags") is not None else []
+    if not all(isinstance(flag, str) for flag in flags):
+        raise wrong_type(column="flags", cell=flags, wanted="a list of texts")
+    return {"note": row.optional_text("note"), "flags": tuple(flags)}
 
 
 def _ranking(row: Row) -> dict[str, Any]:
@@ -103,7 +106,7 @@ def _ranking(row: Row) -> dict[str, Any]:
     whole = all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in ranks)
     if len(ranks) != len(responses) or not whole:
         raise wrong_type(column="ranks", cell=ranks, wanted="a whole number for each response")
-    return {"responses": responses, "ranks": tuple(ranks)}
+    return {"responses": responses, "ranks": tuple(ranks), **_remarks(row)}
 
 
 def _response(row: Row) -> dict[str, Any]:
@@ -115,7 +118,7 @@ def _rating(row: Row) -> dict[str, Any]:
     if not axes:
         column = "axes"
         raise missing(column)
-    return {**_response(row), "axes": axes}
+    return {**_response(row), "axes": axes, **_remarks(row)}
 
 
 def _feedback(row: Row) -> dict[str, Any]:

@@ -85,6 +85,8 @@ class RankingRecord(Record):
     responses: tuple[str, ...]
     ranks: tuple[int, ...]
     annotator: str | None = None
+    note: str | None = None
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,8 @@ class RatingRecord(Record):
     response: str
     axes: Mapping[str, float]
     annotator: str | None = None
+    note: str | None = None
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
