@@ -9,6 +9,7 @@ from assent.audit.reward_accuracy import reward_accuracy
 from assent.config.loop import AlmanacSettings
 from assent.errors import DataError
 from assent.models.loading import load_causal_lm, open_tokenizer, reward_model_from
+from assent.models.reward_sources import open_reward
 from assent.models.rewards import TextReward
 from assent.objectives.seeds import derive_seed
 from assent.objectives.selection import draw_by_kind
@@ -192,22 +193,30 @@ def reward_function(workspace: Workspace, reward_model: ModelVersion | None) -> 
     """What PPO is rewarded with: the settings' own source, or else this reward model.
 
     Raises:
-        DataError: neither is there.
+        ConfigError, NotAModel: neither can be used; says why.
     """
-    if reward_model is None:
-        root = workspace.project.root
-        message = f"{root} has no reward model yet; make one with: assent train reward {root}"
-        raise DataError(message)
-    return TextReward.load(workspace.path(reward_model), workspace.device)
+    own = workspace.path(reward_model) if reward_model else None
+    return open_reward(workspace.settings.ppo.reward, own, workspace.device)
 
 
 def prompt_mix(workspace: Workspace, kinds: Sequence[str], name: str) -> PromptMix:
-    """Which prompts are asked when: by the shares of `prompts.mix`, where it is set."""
+    """Which prompts are asked when: by the shares of `prompts.mix`, where it is set.
+
+    Raises:
+        DataError: a kind has a share and no prompt.
+    """
     mix = workspace.settings.prompts.mix
     if mix is None:
         # One kind needs no figures of its own.
         return PromptMix(kinds=kinds if len(set(kinds)) > 1 else None)
-    shares = {str(kind): share for kind, share in mix.shares.items()}
+    shares = {str(kind): share for kind, share in mix.shares.items() if share > 0}
+    for kind in shares:
+        if kind not in kinds:
+            message = (
+                f"prompts.mix.{kind} = {shares[kind]:g}, and no training prompt is of that kind; "
+                f"import some with `assent data import {workspace.project.root} FILE --kind {kind}`"
+            )
+            raise DataError(message)
 
     def choose(update: int, count: int, fitting: Sequence[int]) -> list[int]:
         places = draw_by_kind(
@@ -257,9 +266,17 @@ def run_stage(
             name,
             policy=reference,
             reference=reference,
-            reward_model=newest(workspace, "reward", "assent train reward"),
+            reward_model=_own_reward(workspace),
         )
         return _result(workspace, made)
+
+
+def _own_reward(workspace: Workspace) -> ModelVersion | None:
+    """The newest reward model of the project, unless the settings name another reward."""
+    source = workspace.settings.ppo.reward
+    if source.kind != "model" or source.path is not None:
+        return None
+    return newest(workspace, "reward", "assent train reward")
 
 
 def start_of(workspace: Workspace) -> ModelVersion:
