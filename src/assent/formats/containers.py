@@ -249,8 +249,8 @@ def _lines(path: Path, *, is_gzipped: bool) -> Iterator[RowOrProblem]:
 
 
 def _array(path: Path, *, is_gzipped: bool) -> Iterator[RowOrProblem]:
-    with _opened(path, is_gzipped=is_gzipped) as file:
-        text = io.TextIOWrapper(file, "utf-8-sig").read(LONGEST_ARRAY + 1)
+    with io.TextIOWrapper(_opened(path, is_gzipped=is_gzipped), "utf-8-sig") as file:
+        text = file.read(LONGEST_ARRAY + 1)
     if len(text) > LONGEST_ARRAY:
         message = (
             f"{path} is a JSON array of more than {LONGEST_ARRAY >> 20} MiB, which has to be held "
@@ -298,8 +298,8 @@ def _skip(text: str, at: int) -> int:
 
 
 def _table(path: Path, *, is_gzipped: bool) -> Iterator[RowOrProblem]:
-    with _opened(path, is_gzipped=is_gzipped) as file:
-        lines = io.TextIOWrapper(file, "utf-8-sig", newline="")
+    packed = _opened(path, is_gzipped=is_gzipped)
+    with io.TextIOWrapper(packed, "utf-8-sig", newline="") as lines:
         csv.field_size_limit(max(csv.field_size_limit(), LONGEST_ROW))
         head = lines.readline()
         separator = _separator(path, head)

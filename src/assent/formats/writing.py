@@ -180,7 +180,8 @@ def _array(rows: _Spooled, file: TextIO) -> None:
 
 
 def _table(rows: _Spooled, file: TextIO) -> None:
-    writer = csv.writer(file, lineterminator="\n")
+    # Lines end as RFC 4180 has it: then a lone carriage return in a text is quoted too.
+    writer = csv.writer(file, lineterminator="\r\n")
     writer.writerow(rows.columns)
     for row in rows:
         writer.writerow(
