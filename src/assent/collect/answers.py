@@ -243,9 +243,9 @@ def _as_stored(verdict: str, lease: Lease, content: TaskContent) -> Verdict:
 def _ranks(levels: Sequence[Sequence[str]], lease: Lease) -> dict[str, int]:
     shown = keyed(lease)
     ranks: dict[str, int] = {}
-    for rank, level in enumerate(levels, start=1):
+    for rank, level in enumerate(levels):
         if not level:
-            message = f"levels: place {rank} is empty; leave it out"
+            message = f"levels: place {rank + 1} is empty; leave it out"
             raise DataError(message)
         for key in level:
             if key not in shown:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, ForeignKey, Table, func, inspect, select, tex
 from assent.errors import StoreDamaged, StoreError
 from assent.store import content
 from assent.store.checking_ledger import check_chain, check_doubled, check_snapshots
+from assent.store.checking_work import check_work
 from assent.store.database import Database
 from assent.store.identity import content_id, said_since, sha256_hex
 from assent.store.migrating import revision
@@ -101,6 +102,7 @@ def _check_structure(connection: Connection) -> Iterator[Finding]:
     yield from _check_guards(connection)
     yield from _check_references(connection)
     yield from check_doubled(connection)
+    yield from check_work(connection)
 
 
 def _check_records(connection: Connection, progress: Progress) -> Iterator[Finding]:
