@@ -18,7 +18,8 @@ from transformers import (
 from assent.errors import NotAModel, TokenizerUnfit
 from assent.models.quiet import quiet_transformers
 
-_HEADS = ("score", "classifier", "pre_classifier", "classification_head", "head")
+HEADS = ("score", "classifier", "pre_classifier", "classification_head", "head")
+"""What transformers calls the layers that a classifier adds to a trunk."""
 HEAD_WEIGHT = "score.weight"
 """What Hugging Face calls the weights that turn a decoder's last hidden state into a score."""
 
@@ -219,12 +220,12 @@ def reward_model_from(
 
 def _is_head(name: str) -> bool:
     """Whether a weight belongs to what a classifier adds to a trunk."""
-    return name.split(".")[0] in _HEADS or ".pooler." in name
+    return name.split(".")[0] in HEADS or ".pooler." in name
 
 
 def _last_layer(model: PreTrainedModel) -> torch.nn.Linear:
     """The linear layer with one output that ends a classifier's head."""
-    for name in _HEADS:
+    for name in HEADS:
         part = getattr(model, name, None)
         layers = [
             one

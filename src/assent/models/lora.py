@@ -25,11 +25,11 @@ from transformers.pytorch_utils import Conv1D
 
 from assent.config.lora import LoraSettings
 from assent.errors import NotAModel
+from assent.models.loading import HEADS
 from assent.models.quiet import quiet_transformers
 
 ADAPTER_FOLDER = "adapter"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-CLASSIFIER_HEADS = ("score", "classifier")
 
 
 class Adapter:
@@ -101,7 +101,7 @@ def add_adapter(model: PreTrainedModel, settings: LoraSettings, *, seed: int) ->
     Raises:
         NotAModel: no layer has one of the names; says which there are.
     """
-    heads = [name for name in CLASSIFIER_HEADS if isinstance(getattr(model, name, None), nn.Module)]
+    heads = [name for name in HEADS if isinstance(getattr(model, name, None), nn.Module)]
     targets = settings.target_modules
     if targets is not None:
         _require_layers(model, targets)
@@ -111,7 +111,8 @@ def add_adapter(model: PreTrainedModel, settings: LoraSettings, *, seed: int) ->
         lora_dropout=0.0,
         target_modules="all-linear" if targets is None else list(targets),
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
-        modules_to_save=heads or None,
+        # PEFT adds the two usual names of a classifier's head itself.
+        modules_to_save=[name for name in heads if name not in ("score", "classifier")] or None,
         task_type="SEQ_CLS" if heads else "CAUSAL_LM",
     )
     devices = [model.device] if model.device.type == "cuda" else []

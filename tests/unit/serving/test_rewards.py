@@ -164,7 +164,7 @@ def test_a_body_that_does_not_say_its_length_is_limited_too() -> None:
 
 
 def test_other_hosts_other_types_and_a_missing_token_are_refused() -> None:
-    body = {"prompts": [], "responses": []}
+    body: dict[str, Any] = {"prompts": [], "responses": []}
     assert ask(reward_app(count), body, host="evil.example").status_code == 421
     assert ask(reward_app(count), body, host="localhost:8100").status_code == 200
     assert ask(reward_app(count), body, host="[::1]:8100").status_code == 200
