@@ -28,7 +28,10 @@ class Form {
   #prompt() {
     const { prompt, look_up: found } = this.task;
     const section = h("section", { class: "prompt card", "aria-labelledby": "prompt-label" }, h("h2", { class: "label", id: "prompt-label" }, "Prompt"), this.#text(prompt));
-    if (!found) return section;
+    if (!found) {
+      section.append(h("p", { class: "look-up-none" }, "Nothing to look up: judge from what you know and read."));
+      return section;
+    }
     const page = h("details", { class: "look-up card", open: true }, h("summary", {}, "You may look this up"), this.#text(found));
     return h("div", {}, section, page);
   }

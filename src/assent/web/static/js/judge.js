@@ -23,7 +23,7 @@ const announce = document.getElementById("announce");
 const actions = document.getElementById("actions");
 const counter = document.getElementById("answered-today");
 const wanted = new URLSearchParams(location.search).get("kind");
-const kinds = wanted ? [wanted] : null;
+const kinds = ["comparison", "ranking", "rating", "demonstration"].includes(wanted) ? [wanted] : null;
 const outbox = new Outbox(page.dataset.me);
 
 let form = null;
@@ -102,8 +102,21 @@ addEventListener("pagehide", keep);
 async function claim() {
   const exclude = [...leaving];
   if (form) exclude.push(form.task.lease);
-  const { task, nothing } = await call("POST", "/claims", { kinds, exclude: [...new Set(exclude)] });
-  return { task, nothing };
+  const wish = { kinds, exclude: [...new Set(exclude)] };
+  try {
+    return await call("POST", "/claims", wish);
+  } catch (trouble) {
+    if (trouble.status !== 409 || !(await handBack(wish.exclude))) throw trouble;
+    return call("POST", "/claims", wish);
+  }
+}
+
+/** Give tasks of other kinds back that were fetched ahead; whether there were any. */
+async function handBack(kept) {
+  const { tasks } = await call("GET", "/claims");
+  const spare = tasks.filter(({ lease, kind }) => kinds && !kinds.includes(kind) && !kept.includes(lease) && !outbox.draft(lease));
+  for (const { lease } of spare) await call("POST", `/leases/${lease}/release`, {});
+  return spare.length > 0;
 }
 
 /** Have the next task ready; one request at a time. */
