@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from assent.audit.causes import why
 from assent.audit.figures import change, margin_of, trend
 from assent.audit.models import AuditedModel, base_of
 from assent.audit.respondents import LazyRespondent
@@ -103,6 +104,7 @@ def run_suite(
     done = [_run(audit, subjects) for audit in audits]
     names = [one.name for one in everyone]
     against = names[0] if baseline else None
+    verdicts = _verdicts(setting.settings, done, names[1:], against) if against else []
     found = {
         "schema_version": SCHEMA_VERSION,
         "name": name,
@@ -110,12 +112,33 @@ def run_suite(
         "baseline": against,
         "models": [_model(one) for one in everyone],
         "audits": [_audit(one, names) for one in done],
-        "verdicts": _verdicts(setting.settings, done, names[1:], against) if against else [],
+        "verdicts": verdicts,
+        "causes": _causes(done, subjects, verdicts),
         "trends": _trends(setting.settings, done, names),
     }
     folder = setting.project.root / FOLDER
     folder.mkdir(exist_ok=True)
     write_file(folder / f"{name}.json", json.dumps(found, indent=1, allow_nan=False) + "\n")
+    return found
+
+
+def _causes(
+    done: Sequence[_Done], subjects: Sequence[Subject], verdicts: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """For each regressed figure the judgements behind it, or why they cannot be told."""
+    found = []
+    by_name = {one.name: one for one in subjects}
+    for verdict in verdicts:
+        if verdict["verdict"] != "regressed":
+            continue
+        one = next(one for one in done if one.audit.name == verdict["audit"])
+        figure = next(f for f in one.audit.figures if f.name == verdict["figure"])
+        ours, theirs = (one.runs[verdict[who]].result for who in ("model", "baseline"))
+        told = {name: verdict[name] for name in ("audit", "figure", "model")}
+        try:
+            found.append({**told, **why(by_name[verdict["model"]], figure, ours, theirs)})
+        except NotAuditable as error:
+            found.append({**told, "problem": str(error)})
     return found
 
 
