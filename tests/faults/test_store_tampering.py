@@ -8,10 +8,20 @@ from pathlib import Path
 import pytest
 from tests.store_fixtures import World, fill, judge
 
-from assent.store import Finding, NewRun, Project, check_project
+from assent.store import (
+    Finding,
+    NewCriticism,
+    NewRanking,
+    NewResponse,
+    NewResponseSet,
+    NewRun,
+    Project,
+    check_project,
+)
 from assent.store.identity import canonical_json
-from assent.store.ledger import HASHED, event_hash
+from assent.store.ledger import HASHED, HASHED_SINCE, event_hash
 from assent.store.times import to_text
+from assent.types import ChatPrompt, Message, Prompt
 
 
 @pytest.fixture
@@ -81,7 +91,8 @@ def forge(project: Project, seq: int, **changes: str) -> None:
     fields["payload"] = canonical_json(dict(old.payload))
     fields["created_at"] = to_text(old.created_at)
     fields |= changes
-    assignments = {**changes, "hash": event_hash(*fields.values())}
+    later = {name: getattr(old, name) for name in HASHED_SINCE}
+    assignments = {**changes, "hash": event_hash(*fields.values(), **later)}
     said = ", ".join(f"{name} = '{value}'" for name, value in assignments.items())
     tamper(project, f"UPDATE events SET {said} WHERE seq = {seq}")
 
@@ -362,3 +373,68 @@ def test_a_torn_database_file_is_reported(sqlite_project: Project) -> None:
     with Project.open(sqlite_project.root) as project:
         findings = check_project(project)
     assert any(one.table == "database" for one in findings)
+
+
+@pytest.fixture
+def criticised(project: Project) -> str:
+    """A project with a ranking of three responses to a chat, and a refined criticism of one."""
+    store = project.store
+    ada = store.add_annotator("ada", "human")
+    (prompt,) = store.add_prompts([Prompt(text=ChatPrompt([Message("user", "Hi")]))])
+    ids = store.add_responses(
+        [NewResponse(prompt_id=prompt, text=text, origin="import") for text in "abc"]
+    )
+    (set_,) = store.add_response_sets([NewResponseSet(prompt_id=prompt, response_ids=tuple(ids))])
+    store.record_rankings(
+        [
+            NewRanking(
+                response_set_id=set_,
+                annotator_id=ada,
+                ranks=dict.fromkeys(ids, 0),
+                idempotency_key="ranking",
+            )
+        ]
+    )
+    store.record_criticisms(
+        [
+            NewCriticism(
+                response_id=ids[0],
+                annotator_id=ada,
+                text="short",
+                refinement="longer",
+                idempotency_key="criticism",
+            )
+        ]
+    )
+    store.take_snapshot("ranked")
+    assert check_project(project) == []
+    return set_
+
+
+@pytest.mark.parametrize(
+    ("change", "table", "problem"),
+    [
+        ("UPDATE response_set_members SET place = 9 WHERE place = 1", "response_sets", "members"),
+        ("DELETE FROM response_set_members WHERE place = 3", "response_sets", "members"),
+        ("UPDATE response_sets SET purpose = 'test'", "response_sets", "its id does not fit"),
+        ("UPDATE prompts SET messages = '[]'", "prompts", "its id does not fit"),
+        ("UPDATE prompts SET messages = NULL", "snapshots", "held 1 judgements"),
+        ("UPDATE events SET refinement_id = response_id WHERE seq = 2", "events", "was changed"),
+    ],
+)
+@pytest.mark.usefixtures("criticised")
+def test_changed_rankings_chats_and_criticisms_are_named(
+    project: Project, change: str, table: str, problem: str
+) -> None:
+    tamper(project, change)
+    assert any(one.table == table and problem in one.problem for one in check_project(project))
+
+
+@pytest.mark.usefixtures("criticised")
+@pytest.mark.parametrize(("seq", "what"), [(1, "ranks"), (2, "text")])
+def test_a_forged_event_without_what_it_says_is_named(
+    project: Project, seq: int, what: str
+) -> None:
+    record = event_at(project, seq)
+    forge(project, seq, payload='{"v":1}')
+    assert named(project)["events", record] == f"holds no {what}"

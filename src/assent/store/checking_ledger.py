@@ -170,8 +170,9 @@ def _check_snapshots_alike(
         bar.advance(len(block))
     for ranking in ranking_rows(connection, alike[0].purposes):
         for snapshot in alike:
-            if ranking.judged.seq <= snapshot.up_to_seq and (
-                ranking.superseded_at is None or ranking.superseded_at > snapshot.up_to_seq
+            superseded_at = ranking.row.superseded_at
+            if ranking.row.seq <= snapshot.up_to_seq and (
+                superseded_at is None or superseded_at > snapshot.up_to_seq
             ):
                 digests[snapshot.id].add(ranking.line)
         bar.advance()

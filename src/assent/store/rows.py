@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Row, Select, Table, func, insert, select
 
-from assent.errors import UnknownRecord
+from assent.errors import StoreDamaged, UnknownRecord
 from assent.types import ChatPrompt, Message
 
 AnyRow = Row[*tuple[Any, ...]]
@@ -87,8 +87,17 @@ def prompt_text(text: str, messages: str | None) -> str:
 
 
 def parsed_ids(text: str) -> tuple[str, ...]:
-    """The ids in a column that holds a JSON list of them."""
-    return tuple(json.loads(text))
+    """The ids in a column that holds a JSON list of them.
+
+    Raises:
+        StoreDamaged: it holds something else.
+    """
+    try:
+        ids: list[str] = json.loads(text)
+    except ValueError as error:
+        message = f"a response set names its responses as {text[:40]!r}, which is no JSON list"
+        raise StoreDamaged(message) from error
+    return tuple(ids)
 
 
 def parsed_object(text: str) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def _read(connection: Connection, id_: str) -> tuple[list[JudgedPair], list[Judg
             f"{digest.hexdigest()[:12]}; run `assent db check` to see what was changed"
         )
         raise StoreDamaged(message)
-    return [_pair(row) for row in rows], [ranking.judged for ranking in rankings]
+    return [_pair(row) for row in rows], [ranking.judged() for ranking in rankings]
 
 
 def from_row(row: RowMapping) -> Snapshot:

@@ -97,11 +97,38 @@ def list_criticisms(connection: Connection) -> list[StoredCriticism]:
 
 @dataclass(frozen=True, slots=True)
 class RankingRow:
-    """A ranking as read, and what a snapshot's hash covers of it."""
+    """A ranking as read: nothing is made of what it says before the hash was compared."""
 
-    judged: JudgedRanking
-    superseded_at: int | None
-    line: bytes
+    row: AnyRow
+    response_ids: tuple[str, ...]
+    texts: tuple[str | None, ...]
+    """None for a response that is gone."""
+
+    @property
+    def line(self) -> bytes:
+        """What a snapshot's hash covers."""
+        hashed = (by_name(self.row)[name] for name in _HASHED)
+        said = joined(*hashed, *self.texts, *said_since(messages=self.row.messages))
+        return f"{said}\x00".encode()
+
+    def judged(self) -> JudgedRanking:
+        """What was said."""
+        said = parsed_object(self.row.payload)
+        return JudgedRanking(
+            event_id=self.row.event_id,
+            seq=self.row.seq,
+            response_set_id=self.row.response_set_id,
+            annotator_id=self.row.annotator_id,
+            prompt_id=self.row.prompt_id,
+            prompt=prompt_text(self.row.prompt, self.row.messages),
+            response_ids=self.response_ids,
+            responses=tuple(str(text) for text in self.texts),
+            ranks=tuple(said["ranks"][id_] for id_ in self.response_ids),
+            flags=tuple(said.get("flags", ())),
+            note=said.get("note"),
+            context=said.get("context", {}),
+            round=self.row.round,
+        )
 
 
 def ranking_rows(
@@ -122,29 +149,7 @@ def ranking_rows(
         members = [parsed_ids(row.response_ids) for row in block]
         texts = response_texts(connection, (id_ for ids in members for id_ in ids))
         for row, ids in zip(block, members, strict=True):
-            yield _ranking_row(row, ids, tuple(texts[id_] for id_ in ids))
-
-
-def _ranking_row(row: AnyRow, ids: tuple[str, ...], texts: tuple[str, ...]) -> RankingRow:
-    said = parsed_object(row.payload)
-    judged = JudgedRanking(
-        event_id=row.event_id,
-        seq=row.seq,
-        response_set_id=row.response_set_id,
-        annotator_id=row.annotator_id,
-        prompt_id=row.prompt_id,
-        prompt=prompt_text(row.prompt, row.messages),
-        response_ids=ids,
-        responses=texts,
-        ranks=tuple(said["ranks"][id_] for id_ in ids),
-        flags=tuple(said.get("flags", ())),
-        note=said.get("note"),
-        context=said.get("context", {}),
-        round=row.round,
-    )
-    hashed = (by_name(row)[name] for name in _HASHED)
-    line = joined(*hashed, *texts, *said_since(messages=row.messages))
-    return RankingRow(judged, row.superseded_at, f"{line}\x00".encode())
+            yield RankingRow(row, ids, tuple(texts.get(id_) for id_ in ids))
 
 
 _HASHED = ("event_id", "response_set_id", "annotator_id", "payload", "round", "prompt")
