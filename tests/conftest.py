@@ -11,4 +11,4 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.load_profile("ci")
 
-pytest_plugins = ("tests.store_fixtures", "tests.labelling_fixtures")
+pytest_plugins = ("tests.store_fixtures", "tests.labelling_fixtures", "tests.web_fixtures")

@@ -26,6 +26,7 @@ from assent.web.rendering import STATIC, make_templates
 from assent.web.routes import account, labelling, owner, pages, review
 from assent.web.state import Server
 
+_MODULES = (labelling, account, review, owner, pages)
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": what}
     for status, what in {
@@ -92,7 +93,7 @@ def create_app(
         """What the API is, for programs."""
         return app.openapi()
 
-    for module in (labelling, account, review, owner, pages):
+    for module in _MODULES:
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(Guard, hosts=options.hosts, secure=options.secure)
@@ -101,7 +102,8 @@ def create_app(
 
 def routes_of(app: FastAPI) -> list[APIRoute]:
     """Every route that says who may call it; with the static files, all there are."""
-    return [route for route in app.routes if isinstance(route, APIRoute)]
+    routes = [*app.routes, *(route for module in _MODULES for route in module.router.routes)]
+    return [route for route in routes if isinstance(route, APIRoute)]
 
 
 def serve(app: ASGIApp, options: ServeOptions, sock: socket.socket) -> None:

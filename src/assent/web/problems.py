@@ -78,7 +78,7 @@ def _deliberate(request: Request, error: Exception) -> Response:
     if isinstance(error, ProjectBusy):
         status, retry = 503, 5
     elif isinstance(error, TooManyAttempts):
-        retry = _seconds(str(error))
+        retry = seconds_to_wait(error)
     elif isinstance(error, DiskFull):
         retry = 60
     detail = str(error)
@@ -139,5 +139,6 @@ def _said(error: Mapping[str, Any]) -> str:
     return str(error["msg"])
 
 
-def _seconds(message: str) -> int:
-    return next((int(word) for word in message.split() if word.isdigit()), 60)
+def seconds_to_wait(error: TooManyAttempts) -> int:
+    """How long the message says to wait."""
+    return next((int(word) for word in str(error).split() if word.isdigit()), 60)

@@ -18,6 +18,7 @@ from assent.web.access import (
     set_session,
 )
 from assent.web.drawing import as_file, in_page
+from assent.web.problems import seconds_to_wait
 from assent.web.rendering import page
 from assent.web.routes import labelling
 from assent.web.routes.labelling import Id, number, server_of
@@ -53,7 +54,9 @@ async def log_in(request: Request) -> Response:
     try:
         token = await run_in_threadpool(_log_in, server, name, password, request.state.token)
     except TooManyAttempts as error:
-        return page(request, "login.html", {"next": target, "problem": str(error)}, 429)
+        waiting = page(request, "login.html", {"next": target, "problem": str(error)}, 429)
+        waiting.headers["Retry-After"] = str(seconds_to_wait(error))
+        return waiting
     if token is None:
         problem = "the name or the password is not right"
         return page(request, "login.html", {"next": target, "problem": problem}, 403)
