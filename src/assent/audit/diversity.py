@@ -167,7 +167,8 @@ class Diversity:
                 else one
                 for one in found
             ]
-        return Measured(figures=found, records=[*records, *split], tables=_tables(replies, split))
+        # Not among the records: a model without a reward model has none, and items must be alike.
+        return Measured(figures=found, records=records, tables=_tables(replies, split))
 
 
 def describe(replies: Sequence[Reply]) -> list[dict[str, float | None]]:
@@ -282,7 +283,7 @@ def _tables(replies: Sequence[Reply], split: Sequence[ItemRecord]) -> dict[str, 
             {"text": text, "share": count / total} for text, count in said.most_common(5)
         ],
         "samples": sum(len(reply.texts) for reply in replies),
-        "enumerated_prompts": len(split),
+        "entropy": [{"prompt": one.data["prompt"], **one.scores} for one in split],
         "note": "Losses of entropy are over the answers of the grammar alone, as shares of each "
         "other, on training prompts; the rest is over samples to held-out prompts.",
     }

@@ -6,6 +6,7 @@ one model in one suite are a family, in which the error is held together.
 """
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,7 +23,7 @@ from assent.audit.subject import AnyAudit, Figure, Subject
 from assent.config.audit import AuditSettings
 from assent.config.files import write_file
 from assent.config.ppo import SamplingSettings
-from assent.errors import AssentError, NotAuditable
+from assent.errors import AssentError, NotAuditable, UnlikeItems
 from assent.stats.verdicts import Change, family_verdicts, holm
 from assent.store import Project
 from assent.types import Progress
@@ -30,6 +31,8 @@ from assent.worlds.almanac import World
 
 SCHEMA_VERSION = 1
 FOLDER = "audits"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,13 +207,17 @@ def _changed(
     ours, theirs = (done.runs[name].result for name in (model, baseline))
     if any(one.figure(figure.name).estimate is None for one in (ours, theirs)):
         return None
-    return change(
-        figure,
-        ours.records,
-        theirs.records,
-        margin=margin_of(done.audit.name, figure, settings.margins),
-        level=settings.level,
-    )
+    try:
+        return change(
+            figure,
+            ours.records,
+            theirs.records,
+            margin=margin_of(done.audit.name, figure, settings.margins),
+            level=settings.level,
+        )
+    except UnlikeItems as error:  # records of other judgements: nothing to pair, and no verdict
+        _log.warning("audit %s: no comparison: %s", done.audit.name, error)
+        return None
 
 
 def _ends(changed: Change) -> list[float] | None:
@@ -229,12 +236,15 @@ def _trends(
         for figure in one.audit.figures:
             if any(result.figure(figure.name).estimate is None for result in results):
                 continue
-            line = trend(
-                figure,
-                [result.records for result in results],
-                range(len(models)),
-                level=settings.level,
-            )
+            try:
+                line = trend(
+                    figure,
+                    [result.records for result in results],
+                    range(len(models)),
+                    level=settings.level,
+                )
+            except UnlikeItems:
+                continue
             if line is not None:
                 found.append(
                     {
