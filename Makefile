@@ -15,7 +15,7 @@ TORCH := 2.13.0
 # One thread a process: runs repeat to the last bit, and two test workers do not fight over cores.
 test test-all cover: export OMP_NUM_THREADS = 1
 
-.PHONY: help setup demo test test-all lint types layers cover fmt docs lock clean
+.PHONY: help setup demo real test test-all lint types layers cover fmt docs lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test-all: lint types layers ## `make test` and the long learning, load and speed
 
 cover: setup ## which lines no test runs, as a page in htmlcov/
 	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not slow" --cov --cov-report=html
+
+real: setup ## real files, a small LM from books, reward models and PPO; under 40 minutes
+	$(BIN)/python benchmarks/real_data.py docs/experiments/real_data.json
 
 lint: setup ## ruff: style and likely mistakes
 	$(BIN)/ruff check .
