@@ -1,5 +1,6 @@
 """Ten steps are five, an end of any kind, and five more: the same bits in every file."""
 
+import json
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from tests.faults.training_runs import (
     SFT,
     STAGES,
     STEPS,
+    VARIANTS,
     left_behind,
     run_stage,
     stop_before_the_end,
@@ -25,7 +27,7 @@ from tests.faults.training_runs import (
 from tests.training_fixtures import interrupt_at
 
 from assent.errors import CannotResume
-from assent.training.run_folder import RunFolder
+from assent.training.run_folder import RunFolder, fingerprint
 
 if TYPE_CHECKING:
     from assent.config.ppo import PpoSettings
@@ -131,7 +133,7 @@ def test_a_full_disk_in_the_middle_of_a_checkpoint_leaves_the_last_one(
     assert left_behind(kept) == undisturbed(stage)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [*STAGES, *VARIANTS])
 @pytest.mark.parametrize("step", [2, 7])
 def test_interrupted_and_resumed_ends_as_if_never_interrupted(
     stage: str, step: int, tmp_path: Path
@@ -165,6 +167,47 @@ def test_a_run_begun_with_other_settings_refuses_to_go_on(stage: str, tmp_path: 
         RunFolder(tmp_path / "run").begin(changed)
     assert "\n" not in str(raised.value)
     assert left_behind(tmp_path) == before
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_run_begun_with_another_seed_or_other_data_refuses_to_go_on(
+    stage: str, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(stage, tmp_path, interrupt_at(7))
+    before = left_behind(tmp_path)
+    run = RunFolder(tmp_path / "run")
+    stages: dict[str, SftSettings | RewardSettings | PpoSettings]
+    stages = {"sft": SFT, "reward": REWARD, "ppo": PPO}
+    settings = stages[stage]
+    begun = json.loads((run.path / "inputs.json").read_text())
+    assert begun["seed"] == 3
+    with pytest.raises(CannotResume, match="was begun with seed 3, not 4;"):
+        run.begin(settings, seed=4, data=begun["data"])
+    with pytest.raises(CannotResume, match="was begun with other data;") as raised:
+        run.begin(settings, seed=3, data=fingerprint(["other"]))
+    assert "\n" not in str(raised.value)
+    assert left_behind(tmp_path) == before
+
+
+def test_a_run_out_of_memory_goes_on_with_smaller_micro_batches(tmp_path: Path) -> None:
+    """They change no result but rounding, and the first advice is to make them smaller."""
+    with pytest.raises(KeyboardInterrupt):
+        run_stage("sft", tmp_path, interrupt_at(7))
+    smaller = SFT.model_copy(update={"micro_batch_size": 1, "gradient_checkpointing": True})
+    run = RunFolder(tmp_path / "run")
+    begun = json.loads((run.path / "inputs.json").read_text())
+    run.begin(smaller, seed=3, data=begun["data"])
+    assert "micro_batch_size = 1" in (run.path / "settings.toml").read_text()
+
+
+def test_a_fingerprint_tells_texts_and_tokens_apart_wherever_they_are_cut() -> None:
+    parts: list[tuple[list[str] | list[list[int]], ...]] = [
+        (["ab", "c"],), (["a", "bc"],), (["abc"],), (["ab"], ["c"]), ([[1, 2], [3]],),
+        ([[1], [2, 3]],), ([[1, 2, 3]],), (["ab", "c"], []), (["ab", "c\ud800"],),
+    ]  # fmt: skip
+    assert len({fingerprint(*one) for one in parts}) == len(parts)
+    assert fingerprint(["ab", "c"]) == fingerprint(iter(["ab", "c"]))
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "optimiser.safetensors", "state.json"])

@@ -30,7 +30,8 @@ from tests.training_fixtures import (
 )
 from tests.unit.models.architectures import causal_lm
 
-from assent.config.ppo import AdaptiveKl, PpoSettings
+from assent.config.lora import LoraSettings
+from assent.config.ppo import AdaptiveKl, PpoSettings, SeparateValue
 from assent.config.reward import RewardSettings
 from assent.config.sft import SftSettings
 from assent.errors import DiskFull
@@ -41,6 +42,7 @@ from assent.training.sft import train_sft
 from assent.types import Demonstration, PreferencePair, Progress
 
 STAGES = ("sft", "reward", "ppo")
+VARIANTS = ("sft-lora", "reward-lora", "ppo-lora", "ppo-separate")
 STEPS, SAVED = 11, 10
 SFT = SftSettings(
     epochs=1, batch_size=4, micro_batch_size=3, checkpoint_every=5, optimiser=optimiser()
@@ -52,7 +54,14 @@ PPO: PpoSettings = ppo_settings(
 
 
 def run_stage(stage: str, folder: Path, progress: Progress | None = None) -> None:
-    """Run a stage in FOLDER from fresh models, from where the folder stands."""
+    """Run a stage in FOLDER from fresh models, from where the folder stands.
+
+    A variant trains an adapter, or has a value model of its own.
+    """
+    stage, _, variant = stage.partition("-")
+    changed: dict[str, object] = {"lora": LoraSettings(rank=2)} if variant == "lora" else {}
+    if variant == "separate":
+        changed = {"value_model": SeparateValue(start="reference", lr=3e-3)}
     run = RunFolder(folder / "run")
     chance = random.Random(0)
     words = ["".join(chance.choices(LETTERS, k=chance.randint(1, 6))) for _ in range(4 * STEPS)]
@@ -60,15 +69,19 @@ def run_stage(stage: str, folder: Path, progress: Progress | None = None) -> Non
         # Dropout in its configuration: a run repeats only because training leaves it off.
         model = causal_lm("gpt2", vocabulary=len(TOKENIZER), dropout=0.2, layers=1)
         shown = [Demonstration(prompt=word, response=word[::-1]) for word in words]
-        train_sft(model, TOKENIZER, shown, SFT, run, seed=3, progress=progress)
+        train_sft(
+            model, TOKENIZER, shown, SFT.model_copy(update=changed), run, seed=3, progress=progress
+        )
     elif stage == "reward":
         pairs = [PreferencePair(prompt=word, chosen=word + "a", rejected="hh") for word in words]
         reward = small_reward_model(folder / "base")
         samples = (PROMPTS, words[: len(PROMPTS)])
-        train_reward(reward, TOKENIZER, pairs, samples, REWARD, run, seed=3, progress=progress)
+        settings = REWARD.model_copy(update=changed)
+        train_reward(reward, TOKENIZER, pairs, samples, settings, run, seed=3, progress=progress)
     else:
         train_ppo(
-            small_policy(), small_policy(), TOKENIZER, PROMPTS, count_of_a, PPO, run,
+            small_policy(), None if variant == "lora" else small_policy(), TOKENIZER, PROMPTS,
+            count_of_a, PPO.model_copy(update=changed), run,
             seed=3, points=(0, 5, SAVED), progress=progress,
         )  # fmt: skip
 

@@ -8,6 +8,7 @@ merged in and is an ordinary Hugging Face folder; the adapter is kept in `adapte
 Source: Hu et al. 2021, "LoRA: Low-rank adaptation of large language models", section 4.1.
 """
 
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from assent.models.loading import HEADS
 from assent.models.quiet import quiet_transformers
 
 ADAPTER_FOLDER = "adapter"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 class Adapter:
@@ -70,6 +71,16 @@ class Adapter:
         with quiet_transformers():
             self._peft.save_pretrained(str(folder), save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # a model card of empty headings
+        file = folder / ADAPTER_CONFIG
+        config = json.loads(file.read_text(encoding="utf-8"))
+        # PEFT writes sets as they come, and where the base lay; the same adapter is the same file.
+        if Path(config["base_model_name_or_path"] or "").is_absolute():
+            config["base_model_name_or_path"] = None
+        ordered = {
+            key: sorted(value) if isinstance(value, list) else value
+            for key, value in config.items()
+        }
+        file.write_text(json.dumps(ordered, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     def load(self, folder: Path) -> None:
         """Take the weights of an adapter of the same shape that `save` wrote.

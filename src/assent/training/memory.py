@@ -23,7 +23,10 @@ def enable_recomputing(model: PreTrainedModel) -> None:
             "gradient_checkpointing = false"
         )
         raise NotAModel(message)
-    model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+    # The newer transformers have another name for it and warn of the old one.
+    name = "activation_checkpointing_enable"
+    enable = getattr(model, name, None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 @contextmanager
