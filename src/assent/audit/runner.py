@@ -45,7 +45,7 @@ from assent.audit.subject import (
     Subject,
 )
 from assent.config.files import whole_folder, write_file
-from assent.errors import AssentError, AuditError
+from assent.errors import AssentError, AuditError, StoreDamaged
 from assent.objectives.seeds import derive_seed
 from assent.store import NewRun, Project
 from assent.store.identity import canonical_json, sha256_hex
@@ -175,6 +175,9 @@ def _recorded(
         if run.status != "done":
             store.finish_run(run_id)
         path = project.artifacts.path(kept[-1])
+        if problem := project.artifacts.verify(kept[-1]):
+            message = f"{problem}; restore it from a backup"
+            raise StoreDamaged(message)
         return AuditRun(
             model=subject.name,
             result=read_result(path),
