@@ -216,8 +216,8 @@ class Writer:
                     verdict=one.verdict,
                     idempotency_key=one.key,
                     strength=one.record.strength,
-                    margin=one.record.margin,
-                    confidence=one.record.confidence,
+                    margin=_float(one.record.margin),
+                    confidence=_float(one.record.confidence),
                     flags=one.record.flags,
                     note=one.record.note,
                     context=one.context,
@@ -244,7 +244,8 @@ class Writer:
             annotator,
             [first, second],
             [verdict, left if self._order_is_shown else None],
-            [record.strength, record.margin, record.confidence, record.note, list(record.flags)],
+            [record.strength, _float(record.margin), _float(record.confidence)],
+            [record.note, list(record.flags)],
         )
         return _Sided(
             record=record,
@@ -389,6 +390,11 @@ def dense(ranks: Sequence[int]) -> list[int]:
     """The same order with ranks 0, 1, 2 …, ties sharing one."""
     places = {rank: place for place, rank in enumerate(sorted(set(ranks)))}
     return [places[rank] for rank in ranks]
+
+
+def _float(number: float | None) -> float | None:
+    """One spelling of a number: a file's 7 and another's 7.0 say the same."""
+    return None if number is None else float(number)
 
 
 def _digest(*said: str) -> bytes:
