@@ -15,7 +15,7 @@ from assent.store import ledger, recording
 from assent.store.content import add_comparisons
 from assent.store.database import Database
 from assent.store.feedback_records import NewRanking, NewRating
-from assent.store.identity import canonical_json, content_id
+from assent.store.identity import canonical_json, content_id, require_text
 from assent.store.people_records import CheckAnswer, Lease, LeaseState, NewTask
 from assent.store.records import NewComparison, NewDemonstration, NewJudgement, Recorded
 from assent.store.rows import add_missing, existing
@@ -223,9 +223,14 @@ class WorkChange(WorkView):
         return ledger.retract(self.connection, event_id, annotator_id, key, self._text)
 
     def keep_note(self, event_id: str, annotator_id: str, note: str | None) -> None:
-        """Keep what was written beside an answer, where it can be erased."""
+        """Keep what was written beside an answer, where it can be erased.
+
+        Raises:
+            DataError: it cannot be stored as text.
+        """
         self.connection.execute(delete(notes).where(notes.c.event_id == event_id))
         if note is not None:
+            require_text(note, "note")
             self.connection.execute(
                 insert(notes).values(event_id=event_id, annotator_id=annotator_id, text=note)
             )

@@ -3,6 +3,7 @@
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assent.web.problems import problem_response
@@ -29,8 +30,11 @@ HEADERS: Final = {
 }
 
 
-class _TooLarge(Exception):
-    """The body went on beyond the limit."""
+class _TooLarge(HTTPException):
+    """The body went on beyond the limit; a kind that FastAPI does not take for a parsing error."""
+
+    def __init__(self) -> None:
+        super().__init__(413, _too_large())
 
 
 class Guard:
@@ -47,12 +51,9 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        started = False
 
         async def with_headers(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 self._add_headers(scope, message)
             await send(message)
 
@@ -60,13 +61,7 @@ class Guard:
         if refused is not None:
             await refused(scope, receive, with_headers)
             return
-        try:
-            await self._app(scope, _limited(receive), with_headers)
-        except _TooLarge:
-            if started:
-                raise
-            response = problem_response(413, "TooLarge", _too_large())
-            await response(scope, receive, with_headers)
+        await self._app(scope, _limited(receive), with_headers)
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         headers = Headers(scope=scope)

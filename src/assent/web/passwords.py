@@ -1,5 +1,6 @@
 """Passwords: argon2id hashes, and waiting after wrong ones."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -82,7 +83,7 @@ class Throttle:
                 term = min(2.0 ** (count - FREE_ATTEMPTS), LONGEST_WAIT_SECONDS)
                 wait = max(wait, last + term - moment)
         if wait > 0:
-            message = f"too many wrong passwords; wait {int(wait) + 1} seconds and try again"
+            message = f"too many wrong passwords; wait {math.ceil(wait)} seconds and try again"
             raise TooManyAttempts(message)
 
     def failed(self, name: str) -> None:
