@@ -131,6 +131,8 @@ function prefetch() {
 
 async function advance() {
   form = null;
+  // Until the next task is there the old one takes no more keys and clicks.
+  place.firstElementChild?.setAttribute("inert", "");
   if (fetching) await fetching;
   if (!next?.task || leaving.has(next.task.lease)) {
     next = null;
