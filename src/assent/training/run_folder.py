@@ -80,7 +80,11 @@ class RunFolder:
             )
             raise CannotResume(message)
         self._require_inputs({"seed": seed, "data": data})
-        write_file(file, text)
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            write_file(file, text)
+        for unfinished in self.path.glob(".*.tmp"):  # of a process killed while it wrote
+            if unfinished.is_file():
+                unfinished.unlink(missing_ok=True)
 
     def _require_inputs(self, given: Mapping[str, Any]) -> None:
         file = self.path / "inputs.json"
