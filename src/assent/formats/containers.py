@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from assent.errors import UnreadableFile
 from assent.formats.hub import arrow_rows, is_saved_dataset, parquet_rows
@@ -32,7 +32,7 @@ LONGEST_ROW = 64 * 2**20
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BOM = b"\xef\xbb\xbf"
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16
 _ESCAPED = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
 _TABULAR = {".csv": ",", ".tsv": "\t"}
 
@@ -118,7 +118,8 @@ def _kind(path: Path, suffix: str, *, is_gzipped: bool) -> Literal["jsonl", "jso
 
 def _starts(path: Path, *, is_gzipped: bool) -> Iterator[bytes]:
     with _opened(path, is_gzipped=is_gzipped) as file:
-        yield file.read(_BLOCK)
+        # What is there at once: of a file that breaks off, the first rows are still read.
+        yield file.read1(_BLOCK)
 
 
 def _is_json(line: bytes) -> bool:
@@ -129,9 +130,8 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _opened(path: Path, *, is_gzipped: bool) -> BinaryIO:
-    opened: BinaryIO = gzip.open(path) if is_gzipped else path.open("rb")  # type: ignore[assignment] # noqa: SIM115 - the caller closes it
-    return opened
+def _opened(path: Path, *, is_gzipped: bool) -> gzip.GzipFile | io.BufferedReader:
+    return gzip.open(path) if is_gzipped else path.open("rb")
 
 
 def _whole(path: Path, items: Iterator[Item]) -> Iterator[Item]:

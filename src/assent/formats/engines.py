@@ -148,6 +148,8 @@ OPENRLHF_PROMPTS = Format(
 )
 
 _KEPT = ("ability", "reward_model", "extra_info")
+_BY_MODEL = {"style": "model", "ground_truth": ""}
+"""No rule knows the right answer."""
 
 
 def _read_verl(row: Row) -> PromptRecord:
@@ -168,21 +170,20 @@ def _plain(row: Row, name: str) -> object:
     return row.name(name) if name == "ability" else dict(row.table(name))
 
 
-def _write_verl(record: AnyRecord, tally: Tally) -> Iterator[NewRow]:
-    if not isinstance(record.prompt, ChatPrompt):
-        tally.lost["plain prompt (written as a user turn)"] += 1
-    extra = dict(record.meta.get("extra_info") or {})
-    if record.split:
-        extra["split"] = record.split
-    said = {name: cell for name, cell in saying(record).items() if name in ("group", "kind")}
-    yield {
-        "data_source": record.source,
-        "prompt": as_json(as_turns(record.prompt)),
-        "ability": record.meta.get("ability", ""),
-        "reward_model": record.meta.get("reward_model") or {"style": "model", "ground_truth": ""},
-        "extra_info": extra,
-        **said,
-    }
+def _write_verl(records: Iterable[AnyRecord], tally: Tally) -> Iterator[NewRow]:
+    for index, record in enumerate(records):
+        if not isinstance(record.prompt, ChatPrompt):
+            tally.lost["plain prompt (written as a user turn)"] += 1
+        split = {"split": record.split} if record.split else {}
+        said = {name: cell for name, cell in saying(record).items() if name in ("group", "kind")}
+        yield {
+            "data_source": record.source,
+            "prompt": as_json(as_turns(record.prompt)),
+            "ability": record.meta.get("ability", ""),
+            "reward_model": record.meta.get("reward_model") or _BY_MODEL,
+            "extra_info": {"index": index, **(record.meta.get("extra_info") or {}), **split},
+            **said,
+        }
 
 
 VERL_PROMPTS = Format(
@@ -202,5 +203,5 @@ VERL_PROMPTS = Format(
     read=each_row(_read_verl),
     takes=(PromptRecord,),
     carries=frozenset({"source", "split", "group", "kind", "meta"}),
-    write=each_record(_write_verl),
+    write=_write_verl,
 )

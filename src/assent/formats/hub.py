@@ -87,7 +87,20 @@ def _rows(name: str, batches: Iterator["pa.RecordBatch"], split: Split | None) -
     for batch in batches:
         for cells in batch.to_pylist():
             number += 1
-            yield Row(Place(name, number), cells, split)
+            yield Row(Place(name, number), _present(cells), split)
+
+
+def _present(cells: Mapping[str, Any]) -> dict[str, Any]:
+    """Cells without those that are there only because another row has them."""
+    return {name: _without_null(cell) for name, cell in cells.items() if cell is not None}
+
+
+def _without_null(cell: object) -> object:
+    if isinstance(cell, dict):
+        return _present(cell)
+    if isinstance(cell, list):
+        return [_without_null(one) for one in cell]
+    return cell
 
 
 def require_hub(doing: str) -> None:
@@ -132,10 +145,14 @@ def write_saved_dataset(
 def _arrow_table(
     path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]
 ) -> "pa.Table":
-    """Rows as a table whose column types fit all of them."""
+    """Rows as a table whose column types fit all of them.
+
+    Where some rows have text in a column and others lists or objects, those are JSON in text.
+    """
     pyarrow = _module(path, "pyarrow")
     tables: list[pa.Table] = []
-    remaining = iter(rows)
+    mixed = _mixed(rows)
+    remaining = ({name: _cell(one, name in mixed) for name, one in row.items()} for row in rows)
     try:
         while batch := list(islice(remaining, _ROWS_A_TABLE)):
             tables.append(pyarrow.Table.from_pylist(batch))
@@ -146,6 +163,21 @@ def _arrow_table(
         what = " ".join(str(error).split())[:200]
         message = f"{path} cannot be written as a table: {what}; write .jsonl instead"
         raise ConfigError(message) from error
+
+
+def _mixed(rows: Iterable[Mapping[str, Any]]) -> set[str]:
+    texts: set[str] = set()
+    others: set[str] = set()
+    for row in rows:
+        texts.update(name for name, cell in row.items() if isinstance(cell, str))
+        others.update(name for name, cell in row.items() if isinstance(cell, list | dict))
+    return texts & others
+
+
+def _cell(cell: object, is_mixed: bool) -> object:
+    if is_mixed and isinstance(cell, list | dict):
+        return json.dumps(cell, ensure_ascii=False)
+    return cell
 
 
 def _module(path: Path, name: str) -> Any:  # noqa: ANN401 - a module

@@ -35,7 +35,7 @@ from assent.formats.records import (
     DemonstrationRecord,
     RankingRecord,
 )
-from assent.formats.rows import Row, distinct
+from assent.formats.rows import Row, distinct, unpacked
 from assent.types import ChatPrompt, Message
 
 _NAMES = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
@@ -102,7 +102,7 @@ def _read_sharegpt(row: Row) -> AnyRecord:
 
 
 def _answer(row: Row, column: str) -> str:
-    cell = row.cells.get(column)
+    cell = unpacked(row.cells.get(column))
     turns = turns_of([cell] if isinstance(cell, dict) else cell, column)
     return only_turn(turns, column)
 

@@ -60,9 +60,13 @@ def _node(row: Row) -> _Node:
         role=ROLES[role],
         rank=row.whole("rank"),
         author=row.name("user_id"),
-        is_dropped=bool(row.get("deleted")) or row.get("review_result") is False,
-        is_synthetic=bool(row.get("synthetic")),
+        is_dropped=_is(row, "deleted") or not _is(row, "review_result", unless_said=True),
+        is_synthetic=_is(row, "synthetic"),
     )
+
+
+def _is(row: Row, column: str, *, unless_said: bool = False) -> bool:
+    return unless_said if row.get(column) is None else row.boolean(column)
 
 
 def _read_flat(rows: Rows) -> Outcome:
@@ -224,7 +228,9 @@ def _write_tree(record: AnyRecord, tally: Tally) -> dict[str, Any] | None:
         tally.lost["plain prompt (written as a user turn)"] += 1
     below = [_message("assistant", reply.pop("text"), **reply) for reply in replies]
     for turn in reversed(turns):
-        below = [_message(_NAMES[turn.role], turn.content, replies=below)]
+        # What the assistant said before is context: nobody knows here who wrote it.
+        is_context = turn.role == "assistant"
+        below = [_message(_NAMES[turn.role], turn.content, replies=below, synthetic=is_context)]
     return below[0]
 
 

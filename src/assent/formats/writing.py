@@ -12,13 +12,14 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any, TextIO
 
 from assent.config.files import disk_errors, flush_file, flush_folder
 from assent.errors import ConfigError, DataError, UnknownFormat
 from assent.formats.catalogue import WRITABLE, format_named
+from assent.formats.containers import unstorable
 from assent.formats.format import Format, Tally
 from assent.formats.hub import require_hub, write_parquet, write_saved_dataset
 from assent.formats.own import CARRIED, NAMES
@@ -86,7 +87,12 @@ def _nothing(path: Path, of: Format, tally: Tally) -> str:
 
 def _taken(of: Format, records: Iterable[AnyRecord], tally: Tally) -> Iterator[AnyRecord]:
     """The records that a format takes; what it has no place for is counted on the way."""
-    for record in records:
+    for number, record in enumerate(records, start=1):
+        if found := unstorable(
+            {field.name: getattr(record, field.name) for field in fields(record)}
+        ):
+            message = f"record {number} cannot be written: its {found[0]} holds {found[1]}"
+            raise DataError(message)
         if not isinstance(record, of.takes):
             tally.left_out[f"{NAMES[type(record)]} (another kind of record)"] += 1
             continue

@@ -55,7 +55,7 @@ def test_an_empty_file_is_refused(tmp_path: Path, name: str) -> None:
 )
 def test_a_file_without_rows_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(UnreadableFile, match="is empty|neither JSON"):
+    with pytest.raises(UnreadableFile, match=r"is empty|neither JSON"):
         inspect_file(tmp_path / name)
 
 
@@ -210,14 +210,14 @@ def test_an_array_that_breaks_off_is_refused(tmp_path: Path, ending: str) -> Non
 def test_nothing_but_faults_is_refused_with_the_first(tmp_path: Path) -> None:
     path = lines(tmp_path / "a.jsonl", "hello", "there")
     with pytest.raises(
-        UnreadableFile, match="none of the first 2 rows can be read; a.jsonl, row 1"
+        UnreadableFile, match=r"none of the first 2 rows can be read; a\.jsonl, row 1"
     ):
         inspect_file(path)
 
 
 def test_a_broken_gzip_says_where_it_breaks(tmp_path: Path) -> None:
     whole = gzip.compress(
-        "".join(json.dumps({**GOOD, "n": n}) + "\n" for n in range(90_000)).encode()
+        "".join(json.dumps({**GOOD, "n": n}) + "\n" for n in range(20_000)).encode()
     )
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(whole[: len(whole) // 2])
@@ -229,7 +229,7 @@ def test_a_broken_gzip_says_where_it_breaks(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFile, match="gzip data are broken"):
         inspect_file(path)
     path.write_bytes(b"not gzip at all")
-    with pytest.raises(UnreadableFile, match="named .gz and is not a gzip file"):
+    with pytest.raises(UnreadableFile, match=r"named \.gz and is not a gzip file"):
         inspect_file(path)
 
 
