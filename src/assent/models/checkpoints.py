@@ -1,11 +1,13 @@
 """Checkpoint folders: ordinary Hugging Face folders."""
 
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.models.lora import ADAPTER_FOLDER, Adapter
 from assent.models.quiet import quiet_transformers
+from assent.models.tokens import end_ids
 
 
 def save_model(
@@ -17,11 +19,25 @@ def save_model(
     """Write model and tokenizer as a Hugging Face folder (inside `config.files.whole_folder`).
 
     An adapter is merged into what is written, and kept in `adapter/` beside it; the model in memory
-    goes on as it is.
+    goes on as it is. A policy's generation config names every token that ends a response, so that
+    other engines stop where it learned to.
     """
     whole = model if adapter is None else adapter.merged()
+    if whole.can_generate():
+        _name_ends(whole, tokenizer)
     with quiet_transformers():
         whole.save_pretrained(str(folder))
         tokenizer.save_pretrained(str(folder))
     if adapter is not None:
         adapter.save(folder / ADAPTER_FOLDER)
+
+
+def _name_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    if tokenizer.eos_token_id is None:
+        return
+    config: Any = model.generation_config
+    ends = end_ids(tokenizer, model)
+    if len(ends) > 1:
+        config.eos_token_id = list(ends)
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id
