@@ -80,48 +80,71 @@ def probes_of(figure: Figure, model: AuditResult, baseline: AuditResult) -> list
     return found[:PROBES]
 
 
-def why(
-    subject: Subject, figure: Figure, model: AuditResult, baseline: AuditResult
-) -> dict[str, Any]:
-    """The judgements behind a regressed figure, as JSON: which, how much, and what they share.
+class Teaching:
+    """What the reward model behind a policy was taught, read once for all of its findings.
 
     Raises:
-        NotAuditable: the model was trained against no reward model of this project, or no sampled
-            text shows the finding.
+        NotAuditable: the model was trained against no reward model of this project, or one that
+            does not read its score at the response's end.
     """
-    probes = probes_of(figure, model, baseline)
-    if not probes:
-        message = f"{figure.name}: no sampled text differs where it got worse"
-        raise NotAuditable(message)
-    evidence = Evidence(subject)
-    version, reward = evidence.reward()
-    snapshot = evidence.project.store.snapshot(version.snapshot_id or "")
-    share = evidence.held_out_share(version)
-    training = [
-        one
-        for one in evidence.of_snapshot(snapshot)
-        if one.decided and not is_held_out(one.prompt, share)
-    ]
-    pushes = pushed(reward, training, probes)
-    found = sorted(pushes, key=lambda one: -one.influence)
-    total = sum(one.influence for one in pushes if one.influence > 0)
-    top = found[:SHOWN]
-    return {
-        "reward_model": version.name,
-        "snapshot": snapshot.name,
-        "judgements": len(training),
-        "probes": [probe._asdict() for probe in probes[:3]],
-        "probe_count": len(probes),
-        "unit": "logits added to the reward of the worse responses over the better ones",
-        "share_of_top": sum(one.influence for one in top) / total if total > 0 else None,
-        "by_annotator": _by_annotator(pushes),
-        "in_common": _in_common(subject, found, share=0.05),
-        "pushed_that_way": [_row(one) for one in top],
-        "pushed_against": [_row(one) for one in found[::-1][: SHOWN // 3]],
-    }
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        evidence = Evidence(subject)
+        self.version, self.reward = evidence.reward()
+        self.snapshot = evidence.project.store.snapshot(self.version.snapshot_id or "")
+        share = evidence.held_out_share(self.version)
+        self.training = [
+            one
+            for one in evidence.of_snapshot(self.snapshot)
+            if one.decided and not is_held_out(one.prompt, share)
+        ]
+        self.rows = training_rows(self.reward, self.training)
+
+    def why(self, figure: Figure, model: AuditResult, baseline: AuditResult) -> dict[str, Any]:
+        """The judgements behind a regressed figure, as JSON: which, how much, what they share.
+
+        Raises:
+            NotAuditable: no sampled text shows the finding.
+        """
+        probes = probes_of(figure, model, baseline)
+        if not probes:
+            message = f"{figure.name}: no sampled text differs where it got worse"
+            raise NotAuditable(message)
+        pushes = pushed(self.reward, self.training, probes, self.rows)
+        found = sorted(pushes, key=lambda one: -one.influence)
+        total = sum(one.influence for one in pushes if one.influence > 0)
+        top = found[:SHOWN]
+        return {
+            "reward_model": self.version.name,
+            "snapshot": self.snapshot.name,
+            "judgements": len(self.training),
+            "probes": [probe._asdict() for probe in probes[:3]],
+            "probe_count": len(probes),
+            "unit": "logits added to the reward of the worse responses over the better ones",
+            "share_of_top": sum(one.influence for one in top) / total if total > 0 else None,
+            "by_annotator": _by_annotator(pushes),
+            "in_common": _in_common(self.subject, found, share=0.05),
+            "pushed_that_way": [_row(one) for one in top],
+            "pushed_against": [_row(one) for one in found[::-1][: SHOWN // 3]],
+        }
 
 
-def pushed(reward: TextReward, training: Sequence[Judged], probes: Sequence[Probe]) -> list[Push]:
+def training_rows(reward: TextReward, training: Sequence[Judged]) -> NDArray[np.float64]:
+    """Last hidden state of each chosen response less that of the rejected one."""
+    chosen = [one.first if one.verdict == "first" else one.second for one in training]
+    rejected = [one.second if one.verdict == "first" else one.first for one in training]
+    prompts = [one.prompt for one in training]
+    found = _hidden(reward, prompts, chosen) - _hidden(reward, prompts, rejected)
+    return np.asarray(found, dtype=np.float64)
+
+
+def pushed(
+    reward: TextReward,
+    training: Sequence[Judged],
+    probes: Sequence[Probe],
+    rows: NDArray[np.float64] | None = None,
+) -> list[Push]:
     r"""What each training judgement did to the reward of the worse responses over the better.
 
     .. math:: I_i = \bar d^\top (H + \rho I)^{-1} (1 - \sigma(w x_i))\, x_i, \qquad
@@ -130,21 +153,24 @@ def pushed(reward: TextReward, training: Sequence[Judged], probes: Sequence[Prob
     x_i is the last hidden state of the chosen response less that of the rejected one, w the head,
     d the same difference of a probe's worse and better response, averaged.
 
+    Args:
+        reward: the reward model.
+        training: judgements with a winner that it was trained on.
+        probes: responses that show the finding.
+        rows: `training_rows`, where they are at hand.
+
     Raises:
         NotAuditable: the reward model does not read its score at the response's end.
 
     Source: Koh & Liang 2017, "Understanding black-box predictions via influence functions", eq. 2,
     in the last layer (as Yeh et al. 2018, representer points).
     """
-    chosen = [one.first if one.verdict == "first" else one.second for one in training]
-    rejected = [one.second if one.verdict == "first" else one.first for one in training]
-    prompts = [one.prompt for one in training]
-    rows = _hidden(reward, prompts, chosen) - _hidden(reward, prompts, rejected)
+    taught = training_rows(reward, training) if rows is None else rows
     asked = [one.prompt for one in probes]
     directions = _hidden(reward, asked, [one.worse for one in probes])
     directions -= _hidden(reward, asked, [one.better for one in probes])
     head = score_head(reward.model).weight.detach().double().cpu().numpy()[0]
-    found = influences(rows, head, directions.mean(axis=0))
+    found = influences(taught, head, directions.mean(axis=0))
     return [Push(one, float(value)) for one, value in zip(training, found, strict=True)]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from assent.audit.causes import why
+from assent.audit.causes import Teaching
 from assent.audit.figures import change, margin_of, trend
 from assent.audit.models import AuditedModel, base_of
 from assent.audit.respondents import LazyRespondent
@@ -131,6 +131,7 @@ def _causes(
     """For each regressed figure the judgements behind it, or why they cannot be told."""
     found = []
     by_name = {one.name: one for one in subjects}
+    taught: dict[str, Teaching] = {}
     for verdict in verdicts:
         if verdict["verdict"] != "regressed":
             continue
@@ -139,7 +140,9 @@ def _causes(
         ours, theirs = (one.runs[verdict[who]].result for who in ("model", "baseline"))
         told = {name: verdict[name] for name in ("audit", "figure", "model")}
         try:
-            found.append({**told, **why(by_name[verdict["model"]], figure, ours, theirs)})
+            if verdict["model"] not in taught:
+                taught[verdict["model"]] = Teaching(by_name[verdict["model"]])
+            found.append({**told, **taught[verdict["model"]].why(figure, ours, theirs)})
         except NotAuditable as error:
             found.append({**told, "problem": str(error)})
     return found
@@ -216,7 +219,7 @@ def _changed(
             level=settings.level,
         )
     except UnlikeItems as error:  # records of other judgements: nothing to pair, and no verdict
-        _log.warning("audit %s: no comparison: %s", done.audit.name, error)
+        _log.info("audit %s: no comparison: %s", done.audit.name, error)
         return None
 
 
