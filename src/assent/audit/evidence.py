@@ -181,7 +181,7 @@ def standing_judgements(project: Project) -> list[Judged]:
                 prompt=about.prompt,
                 first=about.first,
                 second=about.second,
-                shown_order=about.shown_order,
+                shown_order=event.payload.get("context", {}).get("shown_order", about.shown_order),
                 verdict=event.payload["verdict"],
                 seconds=_seconds(event),
                 purpose=about.purpose,

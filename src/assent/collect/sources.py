@@ -27,6 +27,8 @@ from assent.store import (
 from assent.types import Prompt
 
 REWARD: Final = "reward"
+PROMOTION: Final = "promotion"
+"""Purposes of comparisons that choose a checkpoint begin so."""
 CHECK: Final = "check"
 """The purpose of comparisons with a known answer, and the source of prompts written for them."""
 EVERYBODY: Final = 1_000_000
@@ -70,10 +72,11 @@ def comparison_tasks(
     purpose: str = REWARD,
     count: int | None = None,
     overlap: int | None = None,
+    judged_by_nobody: bool = False,
 ) -> Made:
     """Ask people about the comparisons of a round, the newest if none is named.
 
-    Both `assent serve` and the loop's pause for people call this.
+    What people have judged already (imported feedback, above all) is not asked again.
 
     Args:
         store: of the project.
@@ -83,18 +86,19 @@ def comparison_tasks(
         purpose: of the comparisons.
         count: at most so many of those not asked yet; all if None.
         overlap: answers that count for each, if not the settings' own.
+        judged_by_nobody: leave out what anybody has judged, simulated annotators too.
     """
     wanted = newest_round(store, purpose) if round_number is None else round_number
     if wanted is None:
         return Made(made=0, already=0)
-    unasked = store.browser.unasked_comparisons(purpose, wanted)
+    unasked = store.browser.unasked_comparisons(purpose, wanted, judged_by_nobody=judged_by_nobody)
     alike = [one for one in unasked if _looks(one.first) == _looks(one.second)]
     left_out = {one.id for one in alike}
     new = [
         NewTask(
             kind="comparison",
             prompt_id=one.prompt_id,
-            source=f"round-{wanted}",
+            source=f"round-{wanted}" if purpose == REWARD else purpose,
             overlap=settings.overlap if overlap is None else overlap,
             look_up=picking.chosen(settings.look_up_share, seed, "look-up", one.id),
             comparison_id=one.id,
@@ -105,6 +109,26 @@ def comparison_tasks(
     already = store.browser.asked_comparisons(purpose, wanted)
     made, _ = _add(store, new if count is None else new[:count])
     return Made(made=made, already=already, alike=len(alike))
+
+
+def waiting_tasks(store: Store, settings: LabellingSettings, *, seed: int) -> Made:
+    """Make tasks of all that waits for people: the newest round, and what promotes a checkpoint.
+
+    A server calls this when it starts and when it has nothing left to hand out, so what the loop
+    asks while people judge reaches them.
+    """
+    found = comparison_tasks(store, settings, seed=seed)
+    for purpose in store.browser.purposes():
+        if purpose.startswith(PROMOTION):
+            more = comparison_tasks(
+                store, settings, seed=seed, purpose=purpose, judged_by_nobody=True
+            )
+            found = Made(
+                made=found.made + more.made,
+                already=found.already + more.already,
+                alike=found.alike + more.alike,
+            )
+    return found
 
 
 def round_standing(store: Store, round_number: int, purpose: str = REWARD) -> RoundStanding:

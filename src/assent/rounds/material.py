@@ -68,6 +68,8 @@ def standing_judgements(store: Store) -> list[str]:
         about
         for event in events
         if event.kind in ("judgement", "ranking") and event.id not in superseded
+        # What came late, when its task had all it wanted, is in no snapshot either.
+        if not event.payload.get("context", {}).get("extra", False)
         if (about := event.comparison_id or event.response_set_id) in asked and about is not None
     ]
 

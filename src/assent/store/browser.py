@@ -225,11 +225,36 @@ class Browser:
             newest: int | None = connection.scalar(query)
             return newest
 
-    def unasked_comparisons(self, purpose: str, round_number: int) -> list[StoredComparison]:
-        """Comparisons of a round that are no task yet, with their texts."""
+    def purposes(self) -> list[str]:
+        """Every purpose for which there are comparisons."""
         with self._database.reading() as connection:
-            asked = _asked(purpose, round_number)
-            known = set(connection.scalars(asked))
+            query = select(comparisons.c.purpose).distinct().order_by(comparisons.c.purpose)
+            return list(connection.scalars(query))
+
+    def unasked_comparisons(
+        self, purpose: str, round_number: int, *, judged_by_nobody: bool = False
+    ) -> list[StoredComparison]:
+        """Comparisons of a round that are no task yet, with their texts.
+
+        Args:
+            purpose: of the comparisons.
+            round_number: of the comparisons.
+            judged_by_nobody: leave out what anybody has judged, not only what people have.
+        """
+        later = events.alias("later")
+        judged = (
+            select(events.c.comparison_id)
+            .join(comparisons, comparisons.c.id == events.c.comparison_id)
+            .join(annotators, annotators.c.id == events.c.annotator_id)
+            .where(comparisons.c.purpose == purpose, comparisons.c.round == round_number)
+            .where(events.c.kind == "judgement")
+            .where(~exists().where(later.c.supersedes == events.c.id))
+        )
+        if not judged_by_nobody:
+            judged = judged.where(annotators.c.kind == "human")
+        with self._database.reading() as connection:
+            known = set(connection.scalars(_asked(purpose, round_number)))
+            known.update(connection.scalars(judged))
             found = list_comparisons(connection, purpose, round_number, None)
             return [one for one in found if one.id not in known]
 

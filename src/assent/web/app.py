@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -68,7 +68,7 @@ def create_app(
     """
 
     def more() -> object:
-        return sources.comparison_tasks(project.store, settings, seed=seed)
+        return sources.waiting_tasks(project.store, settings, seed=seed)
 
     made = desk or Desk(project.store, settings, seed=seed, look_up=look_up, more=more)
     app = FastAPI(
@@ -121,7 +121,9 @@ def serve(app: ASGIApp, options: ServeOptions, sock: socket.socket) -> None:
         ssl_certfile=None if options.tls_cert is None else str(options.tls_cert),
         ssl_keyfile=None if options.tls_key is None else str(options.tls_key),
     )
-    uvicorn.Server(config).run(sockets=[sock])
+    # uvicorn has shut down in good order by then, and raises the Ctrl-C again.
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[sock])
 
 
 def _lifespan(more: Callable[[], object]) -> Any:  # noqa: ANN401 - FastAPI's

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.labelling_fixtures import Labelling, Start, verdict
+from tests.store_fixtures import fill, judge
 
 from assent.collect import sources
 from assent.collect.answers import DemonstrationAnswer, RankingAnswer, RatingAnswer
@@ -504,3 +505,44 @@ def _more_responses(at: Labelling, count: int) -> None:
             for n in range(count)
         ]
     )
+
+
+def test_what_people_have_judged_already_is_not_asked_again(project: Project) -> None:
+    world = fill(project, 3)
+    simulated, ada = world.annotators
+    judge(project.store, world.comparisons[:2], simulated)
+    judge(project.store, world.comparisons[:1], ada)
+    made = sources.waiting_tasks(project.store, LabellingSettings(), seed=1)
+    assert (made.made, made.already) == (2, 0)
+    again = sources.waiting_tasks(project.store, LabellingSettings(), seed=1)
+    assert (again.made, again.already) == (0, 2)
+    standing = sources.round_standing(project.store, 0)
+    assert (standing.comparisons, standing.judged, standing.by_people) == (3, 2, 1)
+
+
+def test_comparisons_that_choose_a_checkpoint_are_asked_where_nobody_judged_them(
+    project: Project,
+) -> None:
+    world = fill(project, 3)
+    asked = project.store.comparisons()
+    purposes = ("promotion-of-2/a", "promotion-of-2/b")
+    ids = [
+        project.store.add_comparisons(
+            [
+                NewComparison(
+                    prompt_id=one.prompt_id,
+                    first_response_id=one.first_response_id,
+                    second_response_id=one.second_response_id,
+                    shown_order="first_left",
+                    purpose=purpose,
+                )
+                for one in asked
+            ]
+        )
+        for purpose in purposes
+    ]
+    judge(project.store, ids[0], world.annotators[0])
+    made = sources.waiting_tasks(project.store, LabellingSettings(), seed=1)
+    assert made.made == 6  # the round's three, and those of the checkpoint nobody has judged
+    kept = {row.source for row in project.store.browser.tasks(None, 0, 50)}
+    assert kept == {"round-0", "promotion-of-2/b"}

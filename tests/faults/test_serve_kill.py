@@ -1,0 +1,144 @@
+"""A server that is killed at any moment has lost no answer that it acknowledged, and doubled none.
+
+The server does not survive: it is sent SIGKILL at moments drawn over the time that answering takes,
+then started anew on the same folder, and the browser sends again what was not acknowledged.
+"""
+
+import random
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.serve_process import SETTINGS, Forking, Served, moved, sign_in
+from tests.store_fixtures import fill
+
+from assent.store import Project, backup_project, check_project
+
+
+def kill_and_go_on(root: Path, kills: int) -> None:
+    with Project.create(root, SETTINGS) as project:
+        fill(project, 40 * kills)
+        person = project.store.people.add("ada", "annotator")
+        token = project.store.people.invite(person.annotator_id, 1)
+    rng = random.Random(kills)
+    served = Forking(root)
+    client = sign_in(served.start(), token)
+    acknowledged: dict[str, str] = {}
+    try:
+        for kill in range(kills):
+            timer = threading.Timer(rng.uniform(0.0, 0.4), served.kill)
+            timer.start()
+            unsure = _judge_until_it_dies(client, f"{kill:04}", acknowledged)
+            timer.join()
+            client = moved(client, served.start())
+            if unsure is not None:
+                lease, key, verdict = unsure
+                again = _send(client, lease, key, verdict)
+                assert again.status_code in (200, 201), again.text
+                acknowledged[key] = again.json()["answer"]
+            for key in rng.sample(sorted(acknowledged), min(3, len(acknowledged))):
+                _require_stored(client, acknowledged[key])
+    finally:
+        client.close()
+        served.close()
+    with Project.open(root) as project:
+        events = project.store.events()
+        assert {event.id for event in events} == set(acknowledged.values())
+        assert len(events) == len(acknowledged) > kills / 2
+        assert {event.idempotency_key for event in events} == set(acknowledged)
+        assert check_project(project) == []
+
+
+def _judge_until_it_dies(
+    client: httpx.Client, name: str, acknowledged: dict[str, str]
+) -> tuple[str, str, str] | None:
+    """Answer as fast as it goes; what was sent and not acknowledged when the server died."""
+    for number in range(10_000):
+        try:
+            task = client.post("/api/v1/claims", json={}).json()["task"]
+        except httpx.TransportError:
+            return None
+        key, verdict = f"key-{name}-{number:05}", random.Random(number).choice(["left", "tie"])
+        try:
+            answer = _send(client, task["lease"], key, verdict)
+        except httpx.TransportError:
+            return task["lease"], key, verdict
+        assert answer.status_code == 201, answer.text
+        acknowledged[key] = answer.json()["answer"]
+    message = "the server was never killed"
+    raise AssertionError(message)
+
+
+def _send(client: httpx.Client, lease: str, key: str, verdict: str) -> httpx.Response:
+    return client.post(
+        f"/api/v1/leases/{lease}/answer",
+        json={"kind": "comparison", "verdict": verdict, "note": f"note of {key}"},
+        headers={"Idempotency-Key": key},
+    )
+
+
+def _require_stored(client: httpx.Client, answer: str) -> None:
+    assert client.get(f"/api/v1/answers/{answer}").json()["state"] == "stands"
+
+
+def test_a_server_killed_at_twenty_moments_loses_no_acknowledged_answer(tmp_path: Path) -> None:
+    kill_and_go_on(tmp_path / "project", kills=20)
+
+
+@pytest.mark.slow
+def test_a_server_killed_at_two_hundred_moments_loses_no_acknowledged_answer(
+    tmp_path: Path,
+) -> None:
+    kill_and_go_on(tmp_path / "project", kills=200)
+
+
+def test_a_server_stops_when_told_and_a_second_one_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    with Project.create(root, SETTINGS) as project:
+        fill(project)
+    served = Served(root)
+    try:
+        second = Served(root)
+        assert second.stop() == 2
+        assert second.error is not None
+        assert f"is being served at {served.url}" in second.error
+        client = sign_in(served.url, served.owner_link.rpartition("/")[2])
+        assert client.post("/api/v1/claims", json={}).json()["task"]["kind"] == "comparison"
+        client.close()
+    finally:
+        assert served.stop() == 0
+
+
+def test_a_backup_made_while_people_judge_is_whole(tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    with Project.create(root, SETTINGS) as project:
+        fill(project, 400)
+        person = project.store.people.add("ada", "annotator")
+        token = project.store.people.invite(person.annotator_id, 1)
+    served = Forking(root)
+    client = sign_in(served.start(), token)
+    acknowledged: dict[str, str] = {}
+    judging = threading.Thread(
+        target=_judge_until_it_dies, args=(client, "0000", acknowledged), daemon=True
+    )
+    judging.start()
+    try:
+        while len(acknowledged) < 5:
+            time.sleep(0.01)
+        before = set(acknowledged.values())
+        with Project.open(root) as project:
+            copy = backup_project(project, tmp_path / "copy")
+        assert len(acknowledged) > len(before)  # people went on meanwhile
+    finally:
+        served.close()
+        judging.join(30)
+        client.close()
+    with Project.open(copy) as project:
+        assert check_project(project) == []
+        kept = {event.id for event in project.store.events()}
+        assert before <= kept
+        with project.store.work.look() as view:
+            assert view.counted(project.store.browser.tasks(None, 0, 1)[0].id) == 1
+    assert not (copy / ".serve-secret").exists()
