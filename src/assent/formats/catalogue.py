@@ -26,7 +26,7 @@ from assent.formats.oasst import OASST_MESSAGES, OASST_TREES
 from assent.formats.own import ASSENT
 from assent.formats.questions import ILF, MT_BENCH, QUESTION_ANSWER, TRUTHFULQA_JUDGE
 from assent.formats.records import Problem
-from assent.formats.rows import Row
+from assent.formats.rows import Row, printable
 from assent.formats.trl import (
     COMPLETION,
     COMPLETION_CHAT,
@@ -157,6 +157,14 @@ def _says(one: Format, share: float, count: int) -> str:
     return f"{said}: {one.title}"
 
 
+def _key_of_rows(cells: Cells) -> str | None:
+    """The one key of an object that holds the rows instead of being one."""
+    inside = [name for name, cell in cells.items() if isinstance(cell, list) and cell]
+    if len(inside) == 1 and all(isinstance(one, dict) for one in cells[inside[0]]):
+        return inside[0]
+    return None
+
+
 def _no_format(path: Path, rows: Sequence[Row]) -> str:
     """What the rows have, and the format that comes nearest."""
     have = list(dict.fromkeys(column for row in rows for column in row.cells))
@@ -167,7 +175,12 @@ def _no_format(path: Path, rows: Sequence[Row]) -> str:
     hint = ""
     if shared := [column for column in near.columns if column in own]:
         hint = f" (nearest is {near.name}, which has {', '.join(shared)} too)"
-    listed = ", ".join(have[:12]) + (" …" if len(have) > 12 else "")
+    if len(rows) == 1 and (key := _key_of_rows(rows[0].cells)):
+        return (
+            f"{path} is one object, and its key {key!r} holds a list of objects; if those are the "
+            "rows, write them as a file of their own (jq takes them out)"
+        )
+    listed = ", ".join(printable(one) for one in have[:12]) + (" …" if len(have) > 12 else "")
     return (
         f"{path}: no format has the columns {listed}{hint}; rename them to those of a format in "
         "docs/reference/formats.md"

@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar
 from assent.errors import UnreadableFile
 from assent.formats.hub import arrow_rows, is_saved_dataset, parquet_rows
 from assent.formats.records import Place, Problem
-from assent.formats.rows import Row
+from assent.formats.rows import Row, printable
 
 FileKind = Literal["jsonl", "json", "csv", "parquet", "save_to_disk"]
 
@@ -200,7 +200,9 @@ def _row(cells: object, place: Place, *, is_suspect: bool) -> RowOrProblem:
         return Problem(place, "not an object", "a row should be an object: {column: value, …}")
     if is_suspect and (found := unstorable(cells)):
         column, what = found
-        detail = f"column {column} holds {what}, which cannot be stored as text; remove it"
+        detail = (
+            f"column {printable(column)} holds {what}, which cannot be stored as text; remove it"
+        )
         return Problem(place, "not storable as text", detail)
     return Row(place, cells)
 
@@ -213,9 +215,9 @@ def unstorable(cells: Mapping[str, Any]) -> tuple[str, str] | None:
             value = waiting.pop()
             if isinstance(value, str):
                 if "\0" in value:
-                    return column.replace("\0", "�"), "a NUL character"
+                    return column, "a NUL character"
                 if not value.isascii() and not _is_unicode(value):
-                    return _shown(column), "half of a surrogate pair"
+                    return column, "half of a surrogate pair"
             elif isinstance(value, Mapping):
                 waiting += [*value.keys(), *value.values()]
             elif isinstance(value, Sequence):
@@ -229,10 +231,6 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _shown(text: str) -> str:
-    return text.encode(errors="replace").decode()
 
 
 def _lines(path: Path, *, is_gzipped: bool) -> Iterator[RowOrProblem]:

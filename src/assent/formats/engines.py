@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from assent.formats.chats import as_json, as_turns, is_chat, prompt_of, reply_of
 from assent.formats.format import (
     SAID,
+    SAID_BLANKS,
     SAID_COLUMNS,
     Cells,
     Format,
@@ -112,6 +113,7 @@ OPENRLHF_SFT = Format(
     read=each_row(_read_demonstration),
     takes=(DemonstrationRecord,),
     carries=frozenset(SAID),
+    blanks=SAID_BLANKS,
     write=_writer(_write_demonstration),
 )
 
@@ -124,6 +126,7 @@ OPENRLHF_PREFERENCE = Format(
     read=PREFERENCE.read,
     takes=(ComparisonRecord, RankingRecord),
     carries=frozenset((*SAID, "strength", "margin")),
+    blanks={**SAID_BLANKS, "margin": 0},
     write=_writer(_write_preference),
 )
 
@@ -144,6 +147,7 @@ OPENRLHF_PROMPTS = Format(
     read=each_row(_read_prompt),
     takes=(PromptRecord,),
     carries=frozenset(SAID),
+    blanks=SAID_BLANKS,
     write=_writer(_write_prompt),
 )
 
@@ -203,5 +207,6 @@ VERL_PROMPTS = Format(
     read=each_row(_read_verl),
     takes=(PromptRecord,),
     carries=frozenset({"source", "split", "group", "kind", "meta"}),
+    blanks=SAID_BLANKS,
     write=_write_verl,
 )

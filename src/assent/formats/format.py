@@ -49,6 +49,8 @@ class Format:
     carries: frozenset[str] = frozenset()
     """Fields of records that have a place in a row, beside prompt, responses and verdict."""
     write: Callable[[Iterable[AnyRecord], Tally], Iterator[NewRow]] | None = None
+    blanks: Mapping[str, Any] = field(default_factory=dict)
+    """What a row holds in a column that only other rows say something in, where not null."""
     order_is_shown: bool = False
     """Whether rows name two responses in the order shown; else their order says who won."""
 
@@ -112,6 +114,10 @@ SAID_COLUMNS = {
     "group": "prompts that belong into one split",
     "kind": "plain, few_shot or user",
 }
+
+
+SAID_BLANKS = dict.fromkeys((*SAID, "note"), "")
+"""Text, so that tools that infer a column's type from the first rows find it to be text."""
 
 
 def saying(record: AnyRecord) -> NewRow:

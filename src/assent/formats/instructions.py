@@ -107,6 +107,7 @@ ALPACA = Format(
     gives=(DemonstrationRecord,),
     read=each_row(_read_alpaca),
     takes=(DemonstrationRecord,),
+    blanks={"system": "", "history": []},
     write=each_record(_write_alpaca),
 )
 
@@ -179,6 +180,7 @@ ALPACA_FARM = Format(
     read=each_row(_read_alpacafarm),
     takes=(ComparisonRecord, RankingRecord),
     carries=frozenset({"annotator"}),
+    blanks={"annotator": ""},
     write=each_record(_write_alpacafarm),
     order_is_shown=True,
 )

@@ -17,6 +17,7 @@ from assent.formats.chats import (
 )
 from assent.formats.format import (
     SAID,
+    SAID_BLANKS,
     SAID_COLUMNS,
     Cells,
     Format,
@@ -75,6 +76,7 @@ MESSAGES = Format(
     read=each_row(_read_messages),
     takes=(DemonstrationRecord,),
     carries=frozenset(SAID),
+    blanks=SAID_BLANKS,
     write=each_record(_write_messages),
 )
 

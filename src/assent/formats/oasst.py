@@ -95,7 +95,7 @@ def _grown(rows: Sequence[Row]) -> Outcome:
         if not node.id:
             yield row.problem("column missing", "column message_id is missing or empty")
         elif node.id in nodes:
-            yield row.problem("duplicate message", f"message {node.id} is there twice")
+            yield row.problem("duplicate message", f"message {node.id!r} is there twice")
         else:
             nodes[node.id] = node
             if parent is not None:
@@ -110,7 +110,7 @@ def _grown(rows: Sequence[Row]) -> Outcome:
     for node in nodes.values():
         if node.id not in seen:
             detail = (
-                f"its parent {parents[node.id]}, or a message above that, is not among the rows "
+                f"its parent {parents[node.id]!r}, or a message above that, is not among the rows "
                 "of its tree; keep the rows of a tree together"
             )
             yield Problem(node.where, "parent message missing", detail)

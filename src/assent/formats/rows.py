@@ -34,7 +34,7 @@ class RowRefused(Exception):
     def __init__(self, *, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
-        self.detail = detail
+        self.detail = printable(detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,13 @@ class Row:
 def split_of(name: str) -> Split | None:
     """The split that a name such as `train` or `valid2` stands for."""
     return _SPLITS.get(name.lower())
+
+
+def printable(text: str) -> str:
+    """Text of a file on a terminal: what is no character to print is written as its escape."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def missing(column: str) -> RowRefused:

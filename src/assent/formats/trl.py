@@ -3,7 +3,8 @@
 Four shapes: preference, unpaired preference, prompt-completion and prompts. A preference without a
 prompt column has it implicitly: what chosen and rejected begin with alike, back to the last whole
 word in text and to the last whole turn in chats. `margin` holds a strength where it is one of the
-integers 1 to 4, and any other number is a margin. Beside its own columns a row may hold
+integers 1 to 4, and any other number is a margin; 0 says nothing, and is written where other rows
+have a margin, because TRL makes a tensor of the column. Beside its own columns a row may hold
 `annotator`, `source`, `split`, `group` and `kind`, which TRL passes over.
 
 Source: TRL, "Dataset formats and types" and `extract_prompt`.
@@ -24,6 +25,7 @@ from assent.formats.chats import (
 )
 from assent.formats.format import (
     SAID,
+    SAID_BLANKS,
     SAID_COLUMNS,
     Cells,
     Format,
@@ -117,7 +119,7 @@ def _no_prompt() -> RowRefused:
 def _margin(row: Row) -> tuple[int | None, float | None]:
     """A strength, or else a margin: also the difference of two scores."""
     number = row.number("margin")
-    if number is None:
+    if not number:
         better, worse = row.number("score_chosen"), row.number("score_rejected")
         return None, None if better is None or worse is None else better - worse
     cell = row.get("margin")
@@ -300,6 +302,7 @@ def _two(
             read=each_row(read),
             takes=takes,
             carries=frozenset((*SAID, *carries)),
+            blanks={**SAID_BLANKS, "margin": 0},
             write=each_record(rows),
         )
 

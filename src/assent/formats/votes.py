@@ -241,6 +241,7 @@ OPENAI_COMPARISONS = Format(
     read=each_row(_read_summaries),
     takes=(ComparisonRecord, RankingRecord),
     carries=frozenset({"annotator", "confidence", "split", "group", "note"}),
+    blanks={"note": ""},
     write=each_record(_write_summaries),
     order_is_shown=True,
 )

@@ -74,7 +74,7 @@ def write_file_as(path: Path, format_name: str, records: Iterable[AnyRecord]) ->
         if not tally.rows:
             raise DataError(_nothing(path, of, tally))
         path.parent.mkdir(parents=True, exist_ok=True)
-        save(path, _Spooled(spool, tuple(columns)))
+        save(path, _Spooled(spool, tuple(columns), of.blanks))
     return Written(str(path), of.name, tally.rows, dict(tally.lost), dict(tally.left_out))
 
 
@@ -116,15 +116,16 @@ def _spool(row: Mapping[str, Any], spool: IO[str], number: int) -> None:
 class _Spooled:
     """The rows again, each with every column."""
 
-    def __init__(self, spool: IO[str], columns: Sequence[str]) -> None:
+    def __init__(self, spool: IO[str], columns: Sequence[str], blanks: Mapping[str, Any]) -> None:
         self._spool = spool
+        self._blanks = blanks
         self.columns = columns
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         self._spool.seek(0)
         for line in self._spool:
             row = json.loads(line)
-            yield {column: row.get(column) for column in self.columns}
+            yield {column: row.get(column, self._blanks.get(column)) for column in self.columns}
 
 
 def _saver(path: Path) -> Callable[[Path, _Spooled], None]:

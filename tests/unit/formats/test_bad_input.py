@@ -298,6 +298,27 @@ def test_a_csv_row_with_too_many_fields_is_a_problem(tmp_path: Path) -> None:
     assert str(problem) == "a.csv, row 2: has 4 fields, and the header 3"
 
 
+def test_rows_inside_an_object_are_pointed_at(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"version": 1, "data": [GOOD, GOOD]}, indent=1))
+    with pytest.raises(UnknownFormat, match="its key 'data' holds a list of objects"):
+        inspect_file(path)
+
+
+def test_what_a_file_says_cannot_write_to_the_terminal(tmp_path: Path) -> None:
+    escape = "\x1b]0;owned\x07"
+    path = lines(tmp_path / "a.jsonl", {escape: 1, "x": 2})
+    with pytest.raises(UnknownFormat) as caught:
+        inspect_file(path)
+    (unknown,) = problems_of(
+        lines(tmp_path / "b.jsonl", {"messages": [{"role": escape, "content": "a"}]}), "messages"
+    )
+    (hidden,) = problems_of(lines(tmp_path / "c.jsonl", GOOD, {escape: "a\0"}))
+    for said in (str(caught.value), str(unknown), str(hidden)):
+        assert said.isprintable()
+        assert "owned" in said
+
+
 def test_text_of_no_kind_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("just some words\n")
