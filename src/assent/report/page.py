@@ -6,17 +6,15 @@ its own policy forbids it to.
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from assent.config.files import write_file
 from assent.report import findings
 from assent.report.behaviours import behaviour_panels
 from assent.report.plots import reward_plots
-from assent.report.summary import Choice, Summary, load_summary
+from assent.report.summary import Choice, Summary
 
 NOTHING: Final = "\N{EN DASH}"  # in a cell without a figure
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -30,25 +28,8 @@ class RewardPlot(NamedTuple):
     words: str
 
 
-def write_report(root: Path) -> Path:
-    """Write `report/index.html` of a project from its `summary.json`, and return its path.
-
-    The same summary gives the same bytes. The page replaces the old one whole or not at all.
-
-    Raises:
-        ProjectError: there is no summary, or a newer version of Assent wrote it.
-        DataError: the summary is not what the loop writes; the message names the file and the key.
-        DiskFull: no room; the old page is as it was.
-    """
-    page = render(load_summary(root))
-    path = root / "report" / "index.html"
-    path.parent.mkdir(exist_ok=True)
-    write_file(path, page)
-    return path
-
-
-def render(summary: Summary) -> str:
-    """The whole page."""
+def render(summary: Summary, audits: str = "") -> str:
+    """The whole page; `audits` is what the verdicts come to, where audits were run."""
     environment = Environment(
         loader=PackageLoader("assent.report"),
         autoescape=True,
@@ -66,6 +47,7 @@ def render(summary: Summary) -> str:
         style=Markup(environment.get_template("page.css").render()),  # noqa: S704
         summary=summary,
         headline=findings.headline(summary),
+        audits=audits,
         waiting=findings.waiting_sentence(summary.waiting) if summary.waiting else "",
         by_kind=[
             (curve.round, kind, figures)
