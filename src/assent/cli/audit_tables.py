@@ -42,10 +42,22 @@ def print_suite(found: Mapping[str, Any], console: Console | None = None) -> Non
         console.print(
             Text(
                 f"Verdicts: at most {error} false claims in the family of {family} figures (Holm); "
-                "margins were declared beforehand."
+                "margins were declared beforehand. Figures without a verdict are in the file."
             ),
             soft_wrap=True,
         )
+
+
+def print_alarms(found: Mapping[str, Any], console: Console | None = None) -> None:
+    """One line a model: how many figures regressed, and which."""
+    console = console or Console(highlight=False)
+    for model in dict.fromkeys(one["model"] for one in found["verdicts"]):
+        mine = [one for one in found["verdicts"] if one["model"] == model]
+        regressed = [one for one in mine if one["verdict"] == "regressed"]
+        worse = [f"{one['audit']} {one['figure']}" for one in regressed]
+        named = f": {', '.join(worse)}" if worse else ""
+        line = f"Audits: {len(worse)} of {len(mine)} figures of {model} regressed{named}."
+        console.print(Text(line))
 
 
 def _table(
@@ -54,29 +66,37 @@ def _table(
     baseline: str | None,
     verdicts: Mapping[tuple[str, str, str], Mapping[str, Any]],
 ) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("figure")
-    table.add_column("value", justify="right")
+    """One row a figure; beside a baseline only those that have a verdict."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("figure", no_wrap=True)
+    table.add_column("value", no_wrap=True)
     if baseline:
-        table.add_column("baseline", justify="right")
-        table.add_column("difference", justify="right")
-        table.add_column("verdict")
+        table.add_column("baseline", justify="right", no_wrap=True)
+        table.add_column("difference", no_wrap=True)
+        table.add_column("verdict", no_wrap=True)
     for audit in found["audits"]:
         figures, before = (
             {one["name"]: one for one in _result(audit, name).get("figures", [])}
             for name in (model, baseline)
         )
-        for declared in audit["figures"]:
-            name = declared["name"]
-            if name not in figures or figures[name]["estimate"] is None:
-                continue
-            cells = [f"{audit['name']} {name}", _value(figures[name])]
-            word = Text("")
-            if baseline:
-                verdict = verdicts.get((model, audit["name"], name))
-                cells += [_value(before[name]) if name in before else "", _difference(verdict)]
-                word = _word(verdict)
-            table.add_row(*[Text(cell) for cell in cells], *([word] if baseline else []))
+        rows = [
+            (name, figures[name], verdicts.get((model, audit["name"], name)))
+            for name in (declared["name"] for declared in audit["figures"])
+            if name in figures and figures[name]["estimate"] is not None
+        ]
+        if baseline:
+            rows = [row for row in rows if row[2] is not None]
+        if rows:
+            table.add_row(Text(audit["name"], style="bold"))
+        for name, figure, verdict in rows:
+            cells = [Text(f"  {name}"), Text(_value(figure))]
+            if verdict is not None:
+                cells += [
+                    Text(number(before[name]["estimate"], 3)),
+                    Text(_difference(verdict)),
+                    Text(verdict["verdict"], style=COLOURS[verdict["verdict"]]),
+                ]
+            table.add_row(*cells)
     return table
 
 
@@ -112,15 +132,7 @@ def _value(figure: Mapping[str, Any]) -> str:
     return f"{number(figure['estimate'], 3)}{ends}"
 
 
-def _difference(verdict: Mapping[str, Any] | None) -> str:
-    if verdict is None:
-        return ""
+def _difference(verdict: Mapping[str, Any]) -> str:
     interval = verdict["interval"]
-    half = f" ± {number((interval[1] - interval[0]) / 2, 3)}" if interval else ""
-    return f"{number(verdict['difference'], 3)}{half}"
-
-
-def _word(verdict: Mapping[str, Any] | None) -> Text:
-    if verdict is None:
-        return Text("")
-    return Text(verdict["verdict"], style=COLOURS[verdict["verdict"]])
+    half = f" ± {number((interval[1] - interval[0]) / 2)}" if interval else ""
+    return f"{number(verdict['difference'])}{half}"

@@ -26,9 +26,11 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Close the loop in a world where the truth is known, and show where reward and truth part."""
+    from assent.cli.audit_tables import print_alarms
     from assent.cli.progress import TerminalProgress
     from assent.cli.tables import print_loop_table
     from assent.report import write_report
+    from assent.rounds.audits import read_suite
     from assent.rounds.demo import run_demo
 
     with interruptible(
@@ -48,4 +50,5 @@ def demo(
         print_json(summary)
         return
     print_loop_table(summary)
+    print_alarms(read_suite(out))
     typer.echo(f"report: {page}")

@@ -1,12 +1,14 @@
 """Audits of a project's models: for `assent audit run`, and after a round of the loop."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from assent.audit.catalogue import choose_audits
 from assent.audit.models import default_baseline, find_model, newest_policy
-from assent.audit.suite import Setting, run_suite
+from assent.audit.suite import FOLDER, Setting, run_suite
+from assent.errors import AuditError
 from assent.rounds.workspace import Workspace, open_workspace
 from assent.store import ModelVersion
 from assent.types import Progress
@@ -15,9 +17,9 @@ from assent.types import Progress
 def run_audits(
     root: Path,
     *,
-    names: Sequence[str],
-    models: Sequence[str],
-    baseline: str | None,
+    names: Sequence[str] = (),
+    models: Sequence[str] = (),
+    baseline: str | None = None,
     config: Sequence[Path] = (),
     overrides: Sequence[str] = (),
     progress: Progress,
@@ -44,7 +46,8 @@ def run_audits(
         project = workspace.project
         audited = [find_model(project, name) for name in models] or [newest_policy(project)]
         against = find_model(project, baseline) if baseline else default_baseline(project, audited)
-        return run_suite(_setting(workspace), audits, audited, against)
+        with workspace.timed("audits"):
+            return run_suite(_setting(workspace), audits, audited, against)
 
 
 def audit_round(
@@ -66,6 +69,21 @@ def audit_round(
         find_model(project, reference.id),
         name=name,
     )
+
+
+def read_suite(root: Path, name: str = "latest") -> dict[str, Any]:
+    """What a suite of a project found.
+
+    Raises:
+        AuditError: there is no such suite yet, or its file cannot be read.
+    """
+    file = root / FOLDER / f"{name}.json"
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        message = f"{file} cannot be read; make it with: assent audit run {root}"
+        raise AuditError(message) from error
+    return found
 
 
 def _setting(workspace: Workspace) -> Setting:

@@ -7,6 +7,7 @@ from assent.config.project import ProjectSettings
 from assent.config.sizes import size_settings
 from assent.config.write import dump_toml
 from assent.errors import ProjectError
+from assent.rounds.audits import run_audits
 from assent.rounds.loop import run_loop
 from assent.rounds.workspace import require_annotator
 from assent.store import Project
@@ -25,7 +26,9 @@ def run_demo(
     judgements: int | None,
     progress: Progress,
 ) -> dict[str, Any]:
-    """The whole loop in the Almanac world; `out` is an ordinary project afterwards.
+    """The whole loop in the Almanac world and all audits of its last policy.
+
+    `out` is an ordinary project afterwards.
 
     A folder that an interrupted demo with the same arguments left is gone on with.
 
@@ -56,7 +59,9 @@ def run_demo(
         given["loop"]["judgements_per_round"] = judgements
     settings = size_settings(size, given)
     _begin(out, settings)
-    return run_loop(out, rounds=None, progress=progress)
+    summary = run_loop(out, rounds=None, progress=progress)
+    run_audits(out, progress=progress)
+    return summary
 
 
 def _begin(out: Path, settings: ProjectSettings) -> None:
