@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from assent.audit.reward_accuracy import Rule, longest
 from assent.audit.sampled import MeasuredPrompt, SampledMeasure
 from assent.collect.asking import ask_comparisons
+from assent.collect.sources import comparison_tasks
 from assent.config.project import ProjectSettings
 from assent.errors import DataError
 from assent.rounds import stages
@@ -81,6 +82,7 @@ class PeopleGround:
             return None
         if not project.store.comparisons(purpose="reward", round=number):
             self._draw_pairs(number, policy)
+        self._ask_in_browser("reward", number)
         return _waiting(project, settings, number)
 
     def promote(
@@ -95,6 +97,8 @@ class PeopleGround:
             return {"promoted": Choice(checkpoints[-1], rule, None, None, 0)}
         purpose = f"promotion-of-{len(checkpoints)}"
         ask_people(workspace, candidates, reference, prompts, purpose)
+        for version in candidates:
+            self._ask_in_browser(f"{purpose}/{version.name}", 0)
         return {"promoted": by_people(workspace, candidates, checkpoints[-1], purpose)}
 
     def rules(self) -> Mapping[str, Rule]:
@@ -138,6 +142,17 @@ class PeopleGround:
                 precision=ppo.precision,
             )
         return self._measure
+
+    def _ask_in_browser(self, purpose: str, number: int) -> None:
+        """Make the comparisons tasks of `assent serve`; those that are already stay as they are."""
+        workspace = self._workspace
+        comparison_tasks(
+            workspace.project.store,
+            workspace.settings.labelling,
+            seed=workspace.seed,
+            round_number=number,
+            purpose=purpose,
+        )
 
     def _draw_pairs(self, number: int, policy: ModelVersion) -> None:
         workspace, settings = self._workspace, self._workspace.settings
@@ -200,7 +215,10 @@ def _waiting(project: Project, settings: ProjectSettings, number: int) -> Waitin
     have, wanted = _new_judgements(store), settings.loop.judgements_per_round
     judged = set(standing_judgements(store))
     asked = store.comparisons(purpose="reward", round=number)
-    unjudged = sum(comparison.id not in judged for comparison in asked)
+    # Nobody is shown two responses that look the same, so nothing waits for those.
+    unjudged = sum(
+        one.id not in judged and one.first.split() != one.second.split() for one in asked
+    )
     if have >= wanted or not unjudged:
         return None
     return Waiting(

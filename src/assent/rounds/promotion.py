@@ -142,7 +142,11 @@ def by_people(
     judged = asked = 0
     enough = True
     for version in candidates:
-        comparisons = store.comparisons(purpose=f"{purpose}/{version.name}")
+        comparisons = [
+            one
+            for one in store.comparisons(purpose=f"{purpose}/{version.name}")
+            if one.first.split() != one.second.split()
+        ]
         found = [verdicts[one.id] for one in comparisons if one.id in verdicts]
         asked, judged = asked + len(comparisons), judged + len(found)
         enough = enough and 2 * len(found) >= len(comparisons)

@@ -3,19 +3,20 @@
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 from tests.store_fixtures import adopt_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from assent.collect.asking import ask_comparisons, draw_responses
+from assent.collect.asking import ask_comparisons, draw_responses, storable
 from assent.collect.judging import judge_all
 from assent.config.ppo import SamplingSettings
 from assent.errors import DataError
 from assent.models.loading import new_llama
-from assent.store import NewModelVersion, Project, check_project
-from assent.types import Judge, ResponsePair, SilentProgress, Verdict
+from assent.store import NewComparison, NewModelVersion, NewResponse, Project, check_project
+from assent.types import Judge, Prompt, ResponsePair, SilentProgress, Verdict
 from assent.worlds.almanac import World, build_tokenizer
 
 SAMPLING = SamplingSettings(max_new_tokens=6)
@@ -302,3 +303,45 @@ def test_judges_share_the_work_evenly_each_with_a_seed_of_its_own(
     )
     by = {p.comparison_id: p.annotator_id for p in store.judged_pairs(store.take_snapshot("s").id)}
     assert Counter(by.values()) == {id_: len(judge.shown) for id_, judge in judges.items()}
+
+
+def test_verdicts_follow_from_the_seed_and_not_from_ids(tmp_path: Path) -> None:
+    """Ids hold the hash of all settings; one that draws nothing must not change a verdict."""
+    seeds: list[list[int]] = []
+    for settings in ("0" * 64, "1" * 64):
+        noted: list[int] = []
+
+        class Notes:
+            def judge(self, pairs: Sequence[ResponsePair], seed: int) -> list[Verdict]:
+                noted.append(seed)  # noqa: B023 - read before the next project is made
+                return ["first"] * len(pairs)
+
+        with Project.create(tmp_path / settings[:1], "schema_version = 1\n") as project:
+            store = project.store
+            (prompt,) = store.add_prompts([Prompt(text=f"Why {settings}?")])
+            one, other = store.add_responses(
+                [NewResponse(prompt_id=prompt, text=text, origin="import") for text in "ab"]
+            )
+            store.add_comparisons(
+                [
+                    NewComparison(
+                        prompt_id=prompt,
+                        first_response_id=one,
+                        second_response_id=other,
+                        shown_order="first_left",
+                        purpose="reward",
+                        round=1,
+                        index=0,
+                    )
+                ]
+            )
+            judge = store.add_annotator("somebody", "simulated")
+            judge_all(
+                store, store.comparisons(), {judge: Notes()}, seed=1, progress=SilentProgress()
+            )
+        seeds.append(noted)
+    assert seeds[0] == seeds[1]
+
+
+def test_a_response_with_a_nul_can_be_stored() -> None:
+    assert storable("a\x00b") == "a\N{REPLACEMENT CHARACTER}b"

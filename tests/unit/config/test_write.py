@@ -11,7 +11,9 @@ from pydantic import Field
 
 from assent.config.base import PositiveInt, Settings
 from assent.config.load import load_settings, settings_hash
-from assent.config.write import dump_toml
+from assent.config.project import ProjectSettings
+from assent.config.write import dump_toml, with_value
+from assent.errors import ConfigError
 
 
 class Left(Settings):
@@ -89,3 +91,19 @@ def test_any_other_value_has_another_hash(other: Whole) -> None:
 def test_fields_are_explained_above_their_values() -> None:
     assert '# What people call it.\ntitle = ""\n' in dump_toml(Whole())
     assert "#" not in dump_toml(Whole(), comments=False)
+
+
+def test_one_key_is_set_and_every_other_line_stays() -> None:
+    text = "# mine\nseed = 1\n\n[loop]\n# how often\nrounds = 2\n\n[ppo]\nrounds = 7\n"
+    assert with_value(text, "loop", "rounds", "3") == text.replace("rounds = 2", "rounds = 3")
+    added = with_value(text, "loop", "points", "4")
+    assert tomllib.loads(added)["loop"] == {"rounds": 2, "points": 4}
+    assert tomllib.loads(with_value("a = 1\n", "loop", "rounds", "3"))["loop"] == {"rounds": 3}
+    with pytest.raises(ConfigError, match=r"a \[loop\] table yourself: rounds = 3"):
+        with_value("loop = {rounds = 1}\n", "loop", "rounds", "3")
+
+
+def test_tables_that_are_left_out_keep_their_defaults() -> None:
+    text = dump_toml(ProjectSettings(), leave_out=["pretrain"])
+    assert "pretrain" not in tomllib.loads(text)
+    assert ProjectSettings.model_validate(tomllib.loads(text)) == ProjectSettings()

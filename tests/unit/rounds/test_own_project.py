@@ -62,6 +62,11 @@ def test_the_loop_waits_for_people_and_says_how_many_are_missing(
     with Project.open(root) as project:
         pairs = project.store.comparisons(purpose="reward")
         assert len(pairs) == 24  # asked once, whatever was run in between
+        # All of them are tasks in the browser, and so is what promotes.
+        assert project.store.browser.asked_comparisons("reward", 1) == 24
+        promotion = {one.purpose for one in project.store.comparisons()} - {"reward"}
+        assert promotion
+        assert all(project.store.browser.asked_comparisons(name, 0) for name in promotion)
         assert check_project(project) == []
 
 
