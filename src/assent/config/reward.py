@@ -11,10 +11,11 @@ class RewardSettings(Settings):
     """How a reward model learns from judgements."""
 
     start: str | None = Field(default=None, min_length=1)
-    """A folder or hub id to begin from, an encoder or a causal LM; the reference if left out."""
-    epochs: PositiveInt = 2
-    """Passes over the comparisons; more than one overfits quickly (InstructGPT, section 3.5)."""
-    batch_size: PositiveInt = 64
+    """Where to begin: the reference if left out, `base` for the model that SFT began from, or a
+    folder or hub id of an encoder or a causal LM."""
+    epochs: PositiveInt = 3
+    """Passes over the comparisons; large models overfit after one (InstructGPT, section 3.5)."""
+    batch_size: PositiveInt = 32
     """Comparisons an optimiser step."""
     micro_batch_size: PositiveInt | None = None
     """Comparisons a forward pass; the whole batch if left out. It changes memory, not results."""
@@ -35,5 +36,5 @@ class RewardSettings(Settings):
     checkpoint_every: PositiveInt = 50
     """Steps between states that an interrupted run goes on from."""
     optimiser: OptimiserSettings = Field(
-        default=OptimiserSettings(lr=2e-3, warmup_steps=10, weight_decay=0.01)
+        default=OptimiserSettings(lr=1e-3, warmup_steps=10, weight_decay=0.01)
     )

@@ -128,7 +128,8 @@ def reward(
 ) -> ModelVersion:
     """A reward model from the judgements of a snapshot, on the reference's trunk or another."""
     settings = workspace.settings.reward
-    start = settings.start or workspace.path(reference)
+    parent = start_of(workspace) if settings.start == "base" else reference
+    start = workspace.path(parent) if settings.start in {None, "base"} else settings.start
 
     def train(run: RunFolder) -> None:
         samples = reference_samples(workspace, reference)
@@ -144,7 +145,7 @@ def reward(
         )
 
     return workspace.run(
-        name, "reward", train, settings=settings.model_dump(mode="json"), parent=reference,
+        name, "reward", train, settings=settings.model_dump(mode="json"), parent=parent,
         parents={"reference": reference}, snapshot_id=snapshot.id,
     )  # fmt: skip
 
