@@ -1,4 +1,4 @@
-"""Files as rows: JSON lines, JSON arrays, CSV, each also gzipped; tables are in `hub`.
+"""Files as rows: JSON lines, JSON arrays, CSV, prompts one a line, also gzipped; tables: `hub`.
 
 A row at a time, so a file may be larger than the memory; only a JSON array's text is held, up to
 `LONGEST_ARRAY` characters. A row that is not JSON, has a key twice, NaN, an infinity, or text that
@@ -22,7 +22,7 @@ from assent.formats.hub import arrow_rows, is_saved_dataset, parquet_rows
 from assent.formats.records import Place, Problem
 from assent.formats.rows import Row, printable
 
-FileKind = Literal["jsonl", "json", "csv", "parquet", "save_to_disk"]
+FileKind = Literal["jsonl", "json", "csv", "text", "parquet", "save_to_disk"]
 
 LONGEST_ARRAY = 256 * 2**20
 """Characters of a JSON array: more is refused, with what to do."""
@@ -73,7 +73,7 @@ def open_rows(path: Path) -> RowSource:
         raise UnreadableFile(message)
     suffix = Path(path.stem if path.suffix == ".gz" else path.name).suffix.lower()
     kind = _kind(path, suffix, is_gzipped=is_gzipped)
-    read = {"jsonl": _lines, "json": _array, "csv": _table}[kind]
+    read = {"jsonl": _lines, "json": _array, "csv": _table, "text": _texts}[kind]
     rows = _whole(path, read(path, is_gzipped=is_gzipped))
     first = next(rows, None)
     if first is None:
@@ -95,8 +95,8 @@ def _folder(path: Path) -> RowSource:
     return RowSource("save_to_disk", is_gzipped=False, rows=_checked(path, arrow_rows(path)))
 
 
-def _kind(path: Path, suffix: str, *, is_gzipped: bool) -> Literal["jsonl", "json", "csv"]:
-    """By the name for CSV, by the first character for JSON."""
+def _kind(path: Path, suffix: str, *, is_gzipped: bool) -> Literal["jsonl", "json", "csv", "text"]:
+    """By the name for CSV, by the first character for JSON; other `.txt` files hold prompts."""
     if suffix in _TABULAR:
         return "csv"
     start = next(_whole(path, _starts(path, is_gzipped=is_gzipped)))
@@ -104,6 +104,8 @@ def _kind(path: Path, suffix: str, *, is_gzipped: bool) -> Literal["jsonl", "jso
         message = f"{path} is in UTF-16; write it in UTF-8 (iconv -f UTF-16 -t UTF-8)"
         raise UnreadableFile(message)
     start = start.removeprefix(_BOM).lstrip()
+    if suffix == ".txt" and not _is_json(start.partition(b"\n")[0]):
+        return "text"
     if start.startswith(b"["):
         return "json"
     if start.startswith(b"{"):
@@ -244,6 +246,19 @@ def _lines(path: Path, *, is_gzipped: bool) -> Iterator[RowOrProblem]:
             text = (line.removeprefix(_BOM) if number == 1 else line).decode().strip()
             if text:
                 yield _parsed(text, Place(path.name, number))
+
+
+def _texts(path: Path, *, is_gzipped: bool) -> Iterator[RowOrProblem]:
+    """Each line that says anything is a prompt, as it stands."""
+    with io.TextIOWrapper(_opened(path, is_gzipped=is_gzipped), "utf-8-sig", newline="\n") as file:
+        number = 0
+        while line := file.readline(LONGEST_ROW + 1):
+            number += 1
+            if len(line) > LONGEST_ROW:
+                message = f"{path}, row {number} is longer than {LONGEST_ROW >> 20} MiB"
+                raise UnreadableFile(message)
+            if text := line.rstrip("\r\n"):
+                yield _row({"prompt": text}, Place(path.name, number), is_suspect=True)
 
 
 def _array(path: Path, *, is_gzipped: bool) -> Iterator[RowOrProblem]:

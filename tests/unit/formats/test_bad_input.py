@@ -320,10 +320,23 @@ def test_what_a_file_says_cannot_write_to_the_terminal(tmp_path: Path) -> None:
 
 
 def test_text_of_no_kind_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "notes.txt"
+    path = tmp_path / "notes.md"
     path.write_text("just some words\n")
     with pytest.raises(UnreadableFile, match=r"neither JSON nor parquet.*\.csv"):
         inspect_file(path)
+
+
+def test_a_text_file_holds_a_prompt_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_bytes(b"\xef\xbb\xbfWho is Ode?\r\n\n  [1] is a list\nWhy\x00?\n")
+    found = inspect_file(path)
+    assert (found.kind, found.format, found.rows) == ("text", "trl-prompts", 3)
+    assert [one.prompt for one in found.examples] == ["Who is Ode?", "  [1] is a list"]
+    assert [str(one.where) for one in found.examples] == [
+        "prompts.txt, row 1",
+        "prompts.txt, row 3",
+    ]
+    assert found.dropped[0].reason == "not storable as text"
 
 
 def test_dropped_rows_are_counted_by_reason_with_the_first_three(tmp_path: Path) -> None:
