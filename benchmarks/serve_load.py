@@ -8,7 +8,8 @@ runs as its own process; each simulated person has a session, fetches a task, th
 seconds, sends the answer, as the judging page does. Asked for: the 95th percentile of fetching and
 of sending under 100 ms each, no error, as many judgements stored as acknowledged, and
 `assent db check` clean afterwards. `server_processor_ms` is what the server used of the processor
-for each of these requests, which other work on the machine does not change. `postgresql` starts Debian's own server in a folder that goes.
+for each of these requests, which other work on the machine hardly changes. `postgresql` starts
+Debian's own server in a folder that goes.
 """
 
 import argparse
