@@ -257,11 +257,18 @@ def _reward_notes(tables: Mapping[str, Any]) -> list[str]:
     loud = [
         f"{row['feature']} ({row['annotators']['value']:.2f} → {row['model']['value']:.2f})"
         for row in rows
-        if row["amplified"]["interval"][0] > 0
+        if _amplified(row)
     ]
     if loud:
         found.append(f"Amplified beyond what annotators show (logits): {', '.join(loud)}.")
     return found
+
+
+def _amplified(row: Mapping[str, Any]) -> bool:
+    """Whether the model's coefficient is larger beyond doubt, away from zero."""
+    low, high = row["amplified"]["interval"]
+    value = row["model"]["value"]
+    return bool((low > 0 and value > 0) or (high < 0 and value < 0))
 
 
 def _checkpoints(summary: Summary | None) -> str | None:

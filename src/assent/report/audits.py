@@ -8,11 +8,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assent.config.problems import dotted
 from assent.errors import DataError
-from assent.report.summary import Bounds, Count, Summary, SummaryPart
+from assent.report.summary import Bounds, Count, Summary
 
 SUITE: Final = "audits/latest.json"
 VERDICT_ORDER: Final = ("regressed", "improved", "inconclusive", "equivalent")
@@ -26,7 +26,13 @@ Standing = Literal["baseline right, model wrong", "model right, baseline wrong",
 _STEP: Final = re.compile(r"-step-(\d+)")
 
 
-class AuditFigure(SummaryPart):
+class SuitePart(BaseModel):
+    """Base of every part: immutable, finite numbers, unknown keys ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class AuditFigure(SuitePart):
     """A figure as declared."""
 
     name: str
@@ -38,7 +44,7 @@ class AuditFigure(SummaryPart):
     descriptive: str = ""
 
 
-class Measured(SummaryPart):
+class Measured(SuitePart):
     """A figure of one model."""
 
     name: str
@@ -50,7 +56,7 @@ class Measured(SummaryPart):
     exact: float | None = None
 
 
-class AuditResult(SummaryPart):
+class AuditResult(SuitePart):
     """One audit of one model."""
 
     model: str
@@ -69,7 +75,7 @@ class AuditResult(SummaryPart):
         return next((one for one in self.figures if one.name == name), None)
 
 
-class Audited(SummaryPart):
+class Audited(SuitePart):
     """One audit over all models."""
 
     name: str
@@ -79,7 +85,7 @@ class Audited(SummaryPart):
     results: tuple[AuditResult, ...] = ()
 
 
-class Verdict(SummaryPart):
+class Verdict(SuitePart):
     """One figure of one model against the baseline."""
 
     audit: str
@@ -95,7 +101,7 @@ class Verdict(SummaryPart):
     family: Count = 0
 
 
-class AuditedModel(SummaryPart):
+class AuditedModel(SuitePart):
     """A model of the suite."""
 
     name: str
@@ -104,7 +110,7 @@ class AuditedModel(SummaryPart):
     stage: str | None = None
 
 
-class Suite(SummaryPart):
+class Suite(SuitePart):
     """The whole file."""
 
     schema_version: Literal[1]
