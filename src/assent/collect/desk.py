@@ -11,45 +11,34 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
-from assent.collect import picking
 from assent.collect.answers import Answer, note_hash, to_body, to_event
+from assent.collect.choosing import Chooser, Nothing, why_nothing
 from assent.collect.leasing import LeaseClock, Monotonic
+from assent.collect.owning import answered_lease, own_answer, own_lease, why_closed
 from assent.config.labelling import LabellingSettings
 from assent.errors import (
-    AlreadySuperseded,
-    DataError,
     IdempotencyConflict,
     LeaseClosed,
     TooManyLeases,
-    UnknownRecord,
 )
 from assent.store import (
     Lease,
     LeaseState,
-    NewComparison,
-    NewTask,
     Recorded,
     Store,
     StoredEvent,
-    Task,
     TaskContent,
     TaskKind,
     WorkChange,
     WorkView,
     event_id,
-    task_id,
 )
 
 KINDS: Final[tuple[TaskKind, ...]] = get_args(TaskKind)
-REPEAT_AFTER: Final = 20
-"""A pair is shown again at the earliest so many tasks later."""
-REPEAT: Final = "repeat"
-"""The purpose of a comparison that repeats another: never trained on."""
 _SOURCES_EVERY_SECONDS: Final = 5.0
 
-Nothing = Literal["none_yet", "all_done", "all_taken"]
 LookUp = Callable[[str], str | None]
 """What can be looked up about a prompt; None where there is no such place."""
 
@@ -107,7 +96,7 @@ class Desk:
     ) -> None:
         self._work = store.work
         self._settings = settings
-        self._seed = seed
+        self._chooser = Chooser(seed=seed, settings=settings)
         self._look_up = look_up
         self._more = more
         self._monotonic = monotonic
@@ -158,7 +147,7 @@ class Desk:
             UnknownRecord: no such lease, or another person's.
         """
         with self._work.look() as view:
-            return self._handed(view, _own(view, annotator_id, lease_id), self._work.now())
+            return self._handed(view, own_lease(view, annotator_id, lease_id), self._work.now())
 
     def renew(self, annotator_id: str, lease_id: str) -> float:
         """Keep a task for another term; seconds until it runs out.
@@ -168,9 +157,9 @@ class Desk:
             LeaseClosed: it is not live any more.
         """
         with self._work.change() as change:
-            lease = _own(change, annotator_id, lease_id)
+            lease = own_lease(change, annotator_id, lease_id)
             if lease.state != "live" or self._clock.seconds_left(lease, change.now) <= 0:
-                raise LeaseClosed(_closed(lease, "its time ran out; an answer is still taken"))
+                raise LeaseClosed(why_closed(lease, "its time ran out; an answer is still taken"))
             change.extend_lease(lease, change.now + self._term())
             self._clock.start(lease_id)
         return self._clock.term_seconds
@@ -205,12 +194,12 @@ class Desk:
             DataError: the answer does not fit the task.
         """
         with self._work.change() as change:
-            lease = _own(change, annotator_id, lease_id)
+            lease = own_lease(change, annotator_id, lease_id)
             before = change.event(event_id(annotator_id, key))
             counts = False
             if before is None:
                 if lease.state not in ("live", "expired"):
-                    raise LeaseClosed(_closed(lease, ""))
+                    raise LeaseClosed(why_closed(lease, ""))
                 counts = self._counts(change, lease)
             recorded = self._record(change, lease, key, answer, before, extra=not counts)
             if not recorded.replayed:
@@ -229,7 +218,7 @@ class Desk:
         """
         with self._work.change() as change:
             before = change.event(event_id(annotator_id, key))
-            lease = _answered(change, annotator_id, old if before is None else before.id, old)
+            lease = answered_lease(change, annotator_id, old if before is None else before.id, old)
             recorded = self._record(
                 change, lease, key, answer, before, extra=not lease.counts, supersedes=old
             )
@@ -246,7 +235,7 @@ class Desk:
             IdempotencyConflict: the key came with other content before.
         """
         with self._work.change() as change:
-            event = _own_event(change, annotator_id, old)
+            event = own_answer(change, annotator_id, old)
             lease = change.lease(str(event.payload["context"]["lease"]))
             recorded = change.retract(old, annotator_id, key)
             if not recorded.replayed:
@@ -263,7 +252,7 @@ class Desk:
             UnknownRecord: no such answer, or another person's.
         """
         with self._work.look() as view:
-            event = _own_event(view, annotator_id, answer)
+            event = own_answer(view, annotator_id, answer)
             lease = view.lease(str(event.payload["context"]["lease"]))
             handed = self._handed(view, lease, self._work.now())
             text = None
@@ -293,9 +282,9 @@ class Desk:
                     f"{len(held)} tasks are in your hands; answer, skip or hand back one of them"
                 )
                 raise TooManyLeases(message)
-            picked = self._pick(change, annotator_id, kinds)
+            picked = self._chooser.choose(change, annotator_id, kinds, exclude)
             if picked is None:
-                return _why_nothing(change, annotator_id, kinds)
+                return why_nothing(change, annotator_id, kinds)
             task, shown = picked
             before = change.last_lease(task.id, annotator_id)
             if before is not None and before.state == "expired":
@@ -305,72 +294,6 @@ class Desk:
                 return self._handed(change, change.lease(before.id), change.now)
             lease = self._open(change, task.id, annotator_id, shown)
             return self._handed(change, lease, change.now)
-
-    def _pick(
-        self, change: WorkChange, annotator_id: str, kinds: Sequence[TaskKind]
-    ) -> tuple[Task, Sequence[str]] | None:
-        """The next task for somebody, and the order in which they see its responses."""
-        ordinal = change.next_ordinal(annotator_id)
-        task: Task | None = None
-        shown: Sequence[str] | None = None
-        turn = picking.turn(
-            self._seed,
-            annotator_id,
-            ordinal,
-            self._settings.check_share,
-            self._settings.repeat_share,
-        )
-        own = [one for one in change.own_tasks(annotator_id) if one.kind in kinds]
-        if own:
-            task = own[0]
-            shown = _swapped(change, task, annotator_id)
-        elif turn == "check":
-            checks = change.unasked_checks(annotator_id, kinds)
-            if checks:
-                task = checks[picking.one_of(len(checks), self._seed, annotator_id, ordinal)]
-        elif turn == "repeat" and "comparison" in kinds:
-            task = self._repeat(change, annotator_id, ordinal)
-            shown = None if task is None else _swapped(change, task, annotator_id)
-        if task is None:
-            found = [change.next_open(annotator_id, kind) for kind in kinds]
-            task = min((one for one in found if one), key=lambda one: one.position, default=None)
-        if task is None:
-            return None
-        if shown is None:
-            stored = list(change.content(task).responses)
-            shown = picking.shown_order(self._seed, annotator_id, ordinal, stored)
-        return task, shown
-
-    def _repeat(self, change: WorkChange, annotator_id: str, ordinal: int) -> Task | None:
-        """A pair that this person judged long enough ago, as a comparison of its own."""
-        leases = change.repeatable(annotator_id, ordinal - REPEAT_AFTER + 1)
-        if not leases:
-            return None
-        old = leases[picking.one_of(len(leases), self._seed, annotator_id, ordinal)]
-        content = change.content(change.task(old.task_id))
-        first, second = content.responses
-        comparison = change.add_comparison(
-            NewComparison(
-                prompt_id=content.task.prompt_id,
-                first_response_id=first,
-                second_response_id=second,
-                shown_order="second_left" if old.shown[0] == first else "first_left",
-                purpose=REPEAT,
-                round=content.round,
-                index=picking.repeat_index(annotator_id, old.task_id),
-            )
-        )
-        new = NewTask(
-            kind="comparison",
-            prompt_id=content.task.prompt_id,
-            source=REPEAT,
-            look_up=content.task.look_up,
-            comparison_id=comparison,
-            only_for=annotator_id,
-            repeat_of=old.task_id,
-        )
-        change.add_tasks([new])
-        return change.task(task_id(new))
 
     def _open(
         self, change: WorkChange, task: str, annotator_id: str, shown: Sequence[str]
@@ -463,9 +386,9 @@ class Desk:
         self, annotator_id: str, lease_id: str, state: LeaseState, reason: str | None
     ) -> LeaseState:
         with self._work.change() as change:
-            lease = _own(change, annotator_id, lease_id)
+            lease = own_lease(change, annotator_id, lease_id)
             if lease.state not in ("live", "expired", state):
-                raise LeaseClosed(_closed(lease, ""))
+                raise LeaseClosed(why_closed(lease, ""))
             if lease.state != state:
                 change.close_lease(lease, state, reason=reason)
                 self._clock.end(lease_id)
@@ -490,64 +413,3 @@ class Desk:
         self._asked_for_more = moment
         self._more()
         return True
-
-
-def _own(view: WorkView, annotator_id: str, lease_id: str) -> Lease:
-    lease = view.lease(lease_id)
-    if lease.annotator_id != annotator_id:
-        message = f"leases has no record {lease_id}"
-        raise UnknownRecord(message)
-    return lease
-
-
-def _own_event(view: WorkView, annotator_id: str, id_: str) -> StoredEvent:
-    """An answer that this person gave here."""
-    event = view.event(id_)
-    if (
-        event is None
-        or event.annotator_id != annotator_id
-        or event.kind == "retract"
-        or "lease" not in event.payload.get("context", {})
-    ):
-        message = f"answers has no record {id_}"
-        raise UnknownRecord(message)
-    return event
-
-
-def _answered(view: WorkView, annotator_id: str, id_: str, old: str) -> Lease:
-    """The lease whose answer is to be replaced, or was by this very request."""
-    event = _own_event(view, annotator_id, id_)
-    lease = view.lease(str(event.payload["context"]["lease"]))
-    if id_ == old and (lease.state != "submitted" or lease.event_id != old):
-        message = f"answer {old} was edited or undone before; look at what stands now"
-        raise AlreadySuperseded(message)
-    return lease
-
-
-def _swapped(view: WorkView, task: Task, annotator_id: str) -> tuple[str, ...]:
-    """The sides of a repeat, the other way round than they were shown first."""
-    first = None if task.repeat_of is None else view.last_lease(task.repeat_of, annotator_id)
-    if first is None:
-        message = f"task {task.id} repeats nothing that {annotator_id} was shown"
-        raise DataError(message)
-    return tuple(reversed(first.shown))
-
-
-def _why_nothing(view: WorkView, annotator_id: str, kinds: Sequence[TaskKind]) -> Nothing:
-    if not view.has_tasks():
-        return "none_yet"
-    return "all_taken" if view.any_taken(annotator_id, kinds) else "all_done"
-
-
-def _closed(lease: Lease, why: str) -> str:
-    said = {
-        "submitted": "was answered; edit the answer in your history",
-        "skipped": "was skipped",
-        "released": "was handed back",
-        "undone": "was answered and undone; the task came back under a new lease",
-    }.get(lease.state, why)
-    return (
-        f"this task {said}"
-        if lease.state in ("submitted", "skipped", "released", "undone")
-        else why
-    )

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Final
 
 from assent.collect import picking
-from assent.collect.desk import REPEAT
+from assent.collect.choosing import REPEAT
 from assent.config.labelling import LabellingSettings
 from assent.errors import DataError
 from assent.store import (

@@ -123,14 +123,10 @@ class Browser:
         annotator_id: str | None = None,
         people_only: bool = False,
     ) -> list[EventRow]:
-        """Events before a `seq`, newest first, all or those that match.
+        """Events before a `seq` (the newest if None), newest first, all or those that match.
 
-        Args:
-            query: text that the prompt holds, whatever its capitals.
-            before: a `seq`; None for the newest.
-            limit: how many at most.
-            annotator_id: of one annotator.
-            people_only: leave out simulated annotators and models.
+        `query` is text that the prompt holds, whatever its capitals; `people_only` leaves out
+        simulated annotators and models.
         """
         wanted = _event_rows()
         if before is not None:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, exists, func, select, text
+from sqlalchemy import ColumnElement, Connection, Row, exists, func, or_, select, text
 
 from assent.errors import UnknownRecord
 from assent.store.guidelines import newest_version
@@ -57,11 +57,17 @@ class WorkView:
             raise UnknownRecord(message)
         return _task(row)
 
-    def next_open(self, annotator_id: str, kind: TaskKind) -> Task | None:
-        """The oldest task of a kind that has room and that this person has not been given."""
+    def next_open(
+        self, annotator_id: str, kind: TaskKind, besides: Collection[str] = ()
+    ) -> Task | None:
+        """The oldest task of a kind that has room and that this person has not been given.
+
+        A task whose lease ran out may come back, unless the lease is in `besides`: it is on a
+        screen still.
+        """
         query = (
             select(tasks)
-            .where(tasks.c.kind == kind, _OPEN, _not_mine(annotator_id))
+            .where(tasks.c.kind == kind, _OPEN, _not_mine(annotator_id, besides))
             .where(~exists().where(check_items.c.task_id == tasks.c.id))
             .order_by(tasks.c.position)
             .limit(1)
@@ -69,24 +75,26 @@ class WorkView:
         row = self.connection.execute(query).first()
         return None if row is None else _task(row)
 
-    def own_tasks(self, annotator_id: str) -> list[Task]:
+    def own_tasks(self, annotator_id: str, besides: Collection[str] = ()) -> list[Task]:
         """Tasks meant for this person alone that are not answered and not in their hands."""
         query = (
             select(tasks)
             .where(tasks.c.only_for == annotator_id, tasks.c.remaining > 0)
-            .where(tasks.c.halted_at.is_(None), _not_mine(annotator_id))
+            .where(tasks.c.halted_at.is_(None), _not_mine(annotator_id, besides))
             .order_by(tasks.c.position)
             .limit(RECENT)
         )
         return [_task(row) for row in self.connection.execute(query)]
 
-    def unasked_checks(self, annotator_id: str, kinds: Collection[TaskKind]) -> list[Task]:
+    def unasked_checks(
+        self, annotator_id: str, kinds: Collection[TaskKind], besides: Collection[str] = ()
+    ) -> list[Task]:
         """The oldest check items that this person has not been given."""
         query = (
             select(tasks)
             .join(check_items, check_items.c.task_id == tasks.c.id)
             .where(tasks.c.kind.in_(list(kinds)), tasks.c.halted_at.is_(None))
-            .where(_not_mine(annotator_id))
+            .where(_not_mine(annotator_id, besides))
             .order_by(tasks.c.position)
             .limit(RECENT)
         )
@@ -356,11 +364,12 @@ class WorkView:
         return () if task.response_id is None else (task.response_id,), "", 0
 
 
-def _not_mine(annotator_id: str) -> ColumnElement[bool]:
+def _not_mine(annotator_id: str, besides: Collection[str] = ()) -> ColumnElement[bool]:
+    """Tasks that somebody has not been given, and that no lease in `besides` is about."""
     return ~exists().where(
         _HELD.c.task_id == tasks.c.id,
         _HELD.c.annotator_id == annotator_id,
-        _HELD.c.state.in_(_MINE),
+        or_(_HELD.c.state.in_(_MINE), _HELD.c.id.in_(list(besides))),
     )
 
 

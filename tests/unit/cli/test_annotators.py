@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from tests.store_fixtures import SETTINGS
+from tests.serve_process import SETTINGS
 
 from assent.cli.main import app, run
 from assent.store import Project

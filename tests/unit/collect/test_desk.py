@@ -10,7 +10,8 @@ from tests.store_fixtures import fill, judge
 
 from assent.collect import sources
 from assent.collect.answers import DemonstrationAnswer, RankingAnswer, RatingAnswer
-from assent.collect.desk import REPEAT_AFTER, Desk, Handed
+from assent.collect.choosing import REPEAT_AFTER
+from assent.collect.desk import Desk, Handed
 from assent.config.labelling import LabellingSettings
 from assent.errors import (
     AlreadySuperseded,
@@ -210,6 +211,15 @@ def test_a_task_whose_time_ran_out_comes_back_under_the_same_lease(labelling: St
     again = at.claim("ada")
     assert (again.lease.id, again.lease.shown) == (held.lease.id, held.lease.shown)
     assert again.expires_in_seconds == pytest.approx(1800)
+
+
+def test_a_task_on_the_screen_whose_time_ran_out_is_not_fetched_ahead(labelling: Start) -> None:
+    at = labelling(pairs=2)
+    held = at.claim("ada")
+    at.hand.move(31 * 60)
+    ahead = at.claim("ada", held.lease.id)
+    assert ahead.content.task.id != held.content.task.id
+    assert at.desk.claim(at.person("ada"), None, [held.lease.id, ahead.lease.id]) == "all_done"
 
 
 def test_being_active_keeps_a_task(labelling: Start) -> None:
