@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.chat_fixtures import bpe_tokenizer
 from tests.unit.models.architectures import ARCHITECTURES, causal_lm
 from transformers import PreTrainedTokenizerFast
 
@@ -15,12 +16,14 @@ from assent.config.files import whole_folder
 from assent.errors import ModelError, NotAModel, TokenizerUnfit
 from assent.models.checkpoints import save_model
 from assent.models.loading import (
+    add_pad_token,
     choose_device,
     load_causal_lm,
     load_reward_model,
     load_tokenizer,
     new_llama,
     require_fit,
+    require_match,
     reward_model_from,
     score_head,
 )
@@ -312,3 +315,37 @@ def test_a_new_model_depends_on_its_seed_alone() -> None:
 def test_a_device_is_chosen_by_name() -> None:
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused_with_both_numbers() -> None:
+    require_match(causal_lm("llama", vocabulary=len(TOKENIZER)), TOKENIZER)
+    require_match(causal_lm("llama", vocabulary=len(TOKENIZER) + 5), TOKENIZER)
+    small = causal_lm("llama", vocabulary=len(TOKENIZER) - 1)
+    message = refused(TokenizerUnfit, lambda: require_match(small, TOKENIZER))
+    assert f"{len(TOKENIZER)} tokens and the model {len(TOKENIZER) - 1} embeddings" in message
+    assert "resize_token_embeddings" in message
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+@pytest.mark.parametrize("pad", [None, "<|endoftext|>"])
+def test_a_pad_token_can_be_given_to_a_model_that_has_none_of_its_own(
+    architecture: str, pad: str | None, tmp_path: Path
+) -> None:
+    """The commonest base models have no pad token, or eos in its place."""
+    tokenizer = bpe_tokenizer()
+    tokenizer.pad_token = pad
+    model = causal_lm(architecture, vocabulary=len(tokenizer))
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        before = model(input_ids=ids).logits
+    assert add_pad_token(model, tokenizer)
+    require_fit(tokenizer)
+    require_match(model, tokenizer)
+    assert not add_pad_token(model, tokenizer)
+    with torch.no_grad():
+        after = model(input_ids=ids).logits
+    torch.testing.assert_close(after[..., : before.shape[-1]], before)
+    with whole_folder(tmp_path / "policy") as aside:
+        save_model(aside, model, tokenizer)
+    assert load_causal_lm(tmp_path / "policy").config.pad_token_id == tokenizer.pad_token_id
+    require_fit(load_tokenizer(tmp_path / "policy"))

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.chat_fixtures import TEXT, bpe_tokenizer
+from tests.chat_fixtures import bpe_tokenizer, wordpiece
 from tests.unit.models.architectures import build, reward_model
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -18,7 +17,6 @@ from transformers import (
     DistilBertForSequenceClassification,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaForSequenceClassification,
 )
@@ -38,30 +36,6 @@ CHATS = [
 ]
 PLAIN = ["What is the harbour of Fernby?", "a", "Human: and you?\n\nAssistant:"]
 RESPONSES = ["It may be stone, or it may be blue; I am well.", "", "naïve"]
-
-
-def wordpiece(vocabulary: int = 200) -> PreTrainedTokenizerBase:
-    """A BERT tokenizer trained here: [CLS] one [SEP] other [SEP] with token types."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary, special_tokens=special, show_progress=False
-    )
-    tokenizer.train_from_iterator(TEXT, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
-    )
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )
 
 
 def encoder(kind: str, tokenizer: PreTrainedTokenizerBase, positions: int = 96) -> PreTrainedModel:
