@@ -81,7 +81,7 @@ def test_an_encoder_learns_and_its_folder_gives_transformers_the_same_scores(
 
 def test_micro_batches_train_an_encoder_the_same(encoder: Path, tmp_path: Path) -> None:
     # A large epsilon: some gradients are 0 but for rounding, which Adam would blow up.
-    given: dict[str, object] = {"epochs": 2, "optimiser": optimiser(5e-3, eps=1e-2)}
+    given: dict[str, Any] = {"epochs": 2, "optimiser": optimiser(5e-3, eps=1e-2)}
     whole = weights_of(train(encoder, tmp_path / "whole", **given).model)
     parts = weights_of(train(encoder, tmp_path / "parts", micro_batch_size=1, **given).model)
     assert not same_weights(whole, weights_of(reward_model_from(encoder, seed=1)))
