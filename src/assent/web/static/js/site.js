@@ -67,4 +67,19 @@ export async function act(button, work) {
   }
 }
 
+// Answers that the server has not acknowledged stay in this browser; say so before going.
+document.querySelector('form[action="/logout"]')?.addEventListener("submit", async (event) => {
+  const drafts = Object.keys(localStorage).filter((name) => name.startsWith("assent.draft."));
+  const waiting = drafts.filter((name) => localStorage.getItem(name).includes('"ready":true')).length;
+  if (!waiting) return;
+  event.preventDefault();
+  const form = event.target;
+  const words = `${waiting === 1 ? "1 answer has" : `${waiting} answers have`} not been sent yet. They stay in this browser and are sent when you judge here again.`;
+  const answer = await ask("Log out now?", h("p", {}, words), [
+    { label: "Stay", value: "" },
+    { label: "Log out", value: "yes", kind: "primary" },
+  ]);
+  if (answer === "yes") form.submit();
+});
+
 export { call };
