@@ -26,8 +26,6 @@ TEMPERATURES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.5, 2.0)
 EXPLAINS = 0.2
 """A cause explains a mismatch when at most this share of it is left."""
 
-MOSTLY = 0.9
-
 
 class Rescored(NamedTuple):
     """Stored responses of the audited model, scored again."""
@@ -113,9 +111,10 @@ def _cause(
         )
     if float(np.abs(gaps(temperature, [False] * len(ended))).mean()) <= EXPLAINS * mismatch:
         return "the recorded log-probabilities leave out the end token; count it, or training will"
-    if float((found > 0).mean()) > MOSTLY:
+    # Scaling up what is left raises every token; another model raises some and lowers others.
+    if bool((found > -SAME).all()):
         return (
-            "the recorded log-probabilities are higher nearly everywhere, as when the distribution "
+            "the recorded log-probabilities are higher for every response, as when the distribution "
             "was cut off before sampling (top-k, nucleus, min-p) and scaled up; sample without it"
         )
     return (
