@@ -100,10 +100,10 @@ class Scale:
 
 
 WHOLE = Scale(
-    pretrain_steps=400,
+    pretrain_steps=360,
     pretrain_batch=16,
     sft_demonstrations=2400,
-    max_tokens=256,
+    max_tokens=320,
     pairs=800,
     ppo_updates=27,
     ppo_rollouts=48,
