@@ -21,7 +21,7 @@ DataFile = Annotated[
     Path,
     typer.Argument(
         metavar="FILE",
-        help="A file (jsonl, json, csv, each also gz; parquet), or a save_to_disk folder.",
+        help="jsonl, json, csv, txt (a prompt a line), each also gz; parquet; a save_to_disk folder.",
         show_default=False,
     ),
 ]
