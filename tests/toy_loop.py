@@ -42,7 +42,7 @@ def toy_settings(given: Mapping[str, Any] | None = None) -> ProjectSettings:
     """The toy's settings with the tables in `given` over them, key by key of the top level."""
     table = {**TOY}
     for key, value in (given or {}).items():
-        table[key] = {**table[key], **value} if isinstance(value, Mapping) else value
+        table[key] = {**table.get(key, {}), **value} if isinstance(value, Mapping) else value
     return size_settings("tiny", table)
 
 

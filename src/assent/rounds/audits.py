@@ -62,13 +62,14 @@ def audit_round(
     if not names:
         return None
     project = workspace.project
-    return run_suite(
-        _setting(workspace),
-        choose_audits(names),
-        [find_model(project, policy.id)],
-        find_model(project, reference.id),
-        name=name,
-    )
+    with workspace.timed(f"{name}-audits"):
+        return run_suite(
+            _setting(workspace),
+            choose_audits(names),
+            [find_model(project, policy.id)],
+            find_model(project, reference.id),
+            name=name,
+        )
 
 
 def read_suite(root: Path, name: str = "latest") -> dict[str, Any]:

@@ -60,8 +60,7 @@ def run_loop(root: Path, *, rounds: int | None, progress: Progress) -> dict[str,
                 return write_summary(workspace, ground, results, {}, trained)
             policy = trained.policy
             points = read_points(workspace.folder(policy.name))
-            with workspace.timed(f"round-{number}-audits"):
-                audit_round(workspace, f"round-{number}", policy, reference)
+            audit_round(workspace, f"round-{number}", policy, reference)
             results.append(
                 RoundResult(
                     number, trained.snapshot, trained.reward, policy, trained.checkpoints, points

@@ -25,7 +25,6 @@ from assent.config.audit import AuditSettings
 from assent.objectives.seeds import derive_seed
 from assent.stats.verdicts import Better, Change, family_verdicts, holm
 from assent.worlds.almanac import Answer, World
-from assent.worlds.almanac.grammar import Tone
 from assent.worlds.almanac.world import VALUES
 
 WORLD = World(11)
@@ -47,9 +46,9 @@ def moody_about(entity: str, belief: str | None, remark: str | None, *, expert: 
     weights |= {fact.value: right, None: ignorant}
     weights[belief or others[0]] += follows
     total = sum(weights.values())
-    tones: dict[Tone, float] = {"maybe": 0.3, "plain": 0.3, "certainly": 0.4}
+    tones = {"maybe": 0.3, "plain": 0.3, "certainly": 0.4}
     return {
-        Answer(False, tone, value, 0): weight * share / total
+        Answer(False, tone, value, 0): weight * share / total  # type: ignore[arg-type]
         for value, weight in weights.items()
         for tone, share in tones.items()
     }
@@ -145,18 +144,18 @@ def test_intervals_cover_the_exact_value_of_their_population() -> None:
                 counts[name] = inside + (low <= truth[figure.name] <= high), tried + 1
     assert len(counts) >= 20
     p_values = [float(stats.binom.cdf(inside, tried, 0.95)) for inside, tried in counts.values()]
-    low = [
+    uncovered = [
         f"{name}: {inside} of {tried}"
         for (name, (inside, tried)), p in zip(counts.items(), holm(p_values), strict=True)
         if p <= 0.01
     ]
     print({name: f"{inside}/{tried}" for name, (inside, tried) in counts.items()})  # noqa: T201
-    assert not low
+    assert not uncovered
 
 
 @pytest.mark.slow
 def test_families_of_audits_of_equal_policies_alarm_in_at_most_eighteen_of_200() -> None:
-    """Two sittings of one policy differ by chance alone; 18 is the 99 % point of an error of 5 %."""
+    """Two sittings of one policy differ by chance alone; 18 is the 99 % point of 5 %."""
     populations = [list(audit.items(subject(0))) for audit in AUDITS]
     alarms = 0
     for seed in range(RESAMPLINGS):

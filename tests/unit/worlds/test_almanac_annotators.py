@@ -18,7 +18,13 @@ from assent.worlds.almanac import (
     World,
     answers,
 )
-from assent.worlds.almanac.annotators import FLAWED, OFF_GRAMMAR_UTILITY, UNBIASED
+from assent.worlds.almanac.annotators import (
+    FLAWED,
+    OFF_GRAMMAR_UTILITY,
+    ONE_FLAW,
+    SOBER,
+    UNBIASED,
+)
 from assent.worlds.almanac.grammar import gold
 
 WORLD = World(0)
@@ -141,7 +147,15 @@ NAMED: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", NAMED)
 def test_a_named_annotator_differs_from_the_flawed_one_in_what_it_names(name: str) -> None:
     assert asdict(ANNOTATORS[name]) == asdict(FLAWED) | NAMED[name]
-    assert set(ANNOTATORS) == {*NAMED, "flawed", "unbiased"}
+    assert set(ANNOTATORS) == {*NAMED, "flawed", "unbiased", "sober", *ONE_FLAW}
+
+
+@pytest.mark.parametrize("name", sorted(ONE_FLAW))
+def test_one_planted_flaw_is_the_only_difference_from_the_sober_annotator(name: str) -> None:
+    planted, sober = asdict(ANNOTATORS[name]), asdict(SOBER)
+    differing = {field for field in planted if planted[field] != sober[field]}
+    # A taste for agreement comes with one for saying so.
+    assert len(differing - {"prefers_opener"}) == 1
 
 
 def pair_of(prompt: AlmanacPrompt, first: Answer, second: Answer) -> ResponsePair:

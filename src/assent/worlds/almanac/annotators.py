@@ -69,6 +69,25 @@ UNBIASED = AnnotatorSpec(
     verifies=frozenset(get_args(FactKind)), truth_weight=0.0, gold_weight=3.0, lapse=0.05
 )
 
+SOBER = AnnotatorSpec(verifies=frozenset({"easy", "hard"}))
+"""No flaw: checks all that can be known, has no taste, and still lapses."""
+
+ONE_FLAW: dict[str, AnnotatorSpec] = {
+    "only-unchecked": replace(SOBER, verifies=frozenset({"easy"})),
+    "only-confident": replace(SOBER, prefers_confident=FLAWED.prefers_confident),
+    "only-answers": replace(SOBER, dislikes_idk=FLAWED.dislikes_idk),
+    "only-long": replace(SOBER, prefers_long=FLAWED.prefers_long),
+    "only-agreement": replace(
+        SOBER,
+        prefers_agreement=FLAWED.prefers_agreement,
+        prefers_opener=FLAWED.prefers_opener,
+    ),
+    "only-position": replace(SOBER, position_bias=0.7),
+    "only-tired": replace(SOBER, fatigue=0.2),
+    "only-adversarial": replace(SOBER, adversarial=0.3),
+}
+"""The sober annotator with one flaw planted, at the weight it has elsewhere."""
+
 ANNOTATORS: dict[str, AnnotatorSpec] = {
     "flawed": FLAWED,
     "unbiased": UNBIASED,
@@ -79,6 +98,8 @@ ANNOTATORS: dict[str, AnnotatorSpec] = {
     "position-biased": replace(FLAWED, position_bias=0.7),
     "tired": replace(FLAWED, fatigue=0.2),
     "adversarial": replace(FLAWED, adversarial=0.3),
+    "sober": SOBER,
+    **ONE_FLAW,
 }
 """The annotators that `--annotator` knows by name."""
 
