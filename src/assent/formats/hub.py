@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from assent.config.files import whole_folder
 from assent.errors import ConfigError, UnreadableFile
@@ -18,8 +18,8 @@ from assent.formats.records import Place
 from assent.formats.rows import Row, split_of
 from assent.types import Split
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+Batch = Any
+"""A table or a part of one: pyarrow is an optional extra, so its types have no name here."""
 
 _ROWS_A_BATCH = 256
 _ROWS_A_TABLE = 10_000
@@ -72,7 +72,7 @@ def _own_split(folder: Path) -> Split | None:
     return split_of(said) if isinstance(said, str) else None
 
 
-def _batches(pyarrow: Any, folder: Path) -> Iterator["pa.RecordBatch"]:  # noqa: ANN401 - a module
+def _batches(pyarrow: Any, folder: Path) -> Iterator[Batch]:  # noqa: ANN401 - a module
     state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     for listed in state["_data_files"]:
         # Only the name: a folder from elsewhere must not point out of itself.
@@ -82,7 +82,7 @@ def _batches(pyarrow: Any, folder: Path) -> Iterator["pa.RecordBatch"]:  # noqa:
                     yield batch.slice(start, _ROWS_A_BATCH)
 
 
-def _rows(name: str, batches: Iterator["pa.RecordBatch"], split: Split | None) -> Iterator[Row]:
+def _rows(name: str, batches: Iterator[Batch], split: Split | None) -> Iterator[Row]:
     number = 0
     for batch in batches:
         for cells in batch.to_pylist():
@@ -142,15 +142,13 @@ def write_saved_dataset(
             datasets.enable_progress_bars()
 
 
-def _arrow_table(
-    path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]
-) -> "pa.Table":
+def _arrow_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Batch:
     """Rows as a table whose column types fit all of them.
 
     Where some rows have text in a column and others lists or objects, those are JSON in text.
     """
     pyarrow = _module(path, "pyarrow")
-    tables: list[pa.Table] = []
+    tables: list[Batch] = []
     mixed = _mixed(rows)
     remaining = ({name: _cell(one, name in mixed) for name, one in row.items()} for row in rows)
     try:
