@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from argon2 import PasswordHasher
 from fastapi import FastAPI
@@ -31,20 +31,20 @@ class Browser:
     annotator_id: str
     csrf: str
 
-    def get(self, path: str) -> httpx.Response:
+    def get(self, path: str) -> httpx2.Response:
         """Look at something."""
         return self.client.get(path)
 
     def send(
         self, method: str, path: str, body: object = None, *, key: str | None = None
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """Send JSON as the pages' scripts do."""
         headers = {"X-CSRF-Token": self.csrf, "Origin": BASE, "Sec-Fetch-Site": "same-origin"}
         if key is not None:
             headers["Idempotency-Key"] = key
         return self.client.request(method, path, json={} if body is None else body, headers=headers)
 
-    def post(self, path: str, body: object = None, *, key: str | None = None) -> httpx.Response:
+    def post(self, path: str, body: object = None, *, key: str | None = None) -> httpx2.Response:
         """Send JSON by POST."""
         return self.send("POST", path, body, key=key)
 
@@ -55,7 +55,7 @@ class Browser:
         task: dict[str, Any] = found["task"]
         return task
 
-    def judge(self, lease: str, key: str, verdict: str = "left") -> httpx.Response:
+    def judge(self, lease: str, key: str, verdict: str = "left") -> httpx2.Response:
         """Answer a comparison."""
         body = {"kind": "comparison", "verdict": verdict}
         return self.post(f"/api/v1/leases/{lease}/answer", body, key=key)

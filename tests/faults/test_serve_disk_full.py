@@ -24,10 +24,13 @@ disk = pathlib.Path(sys.argv[1])
 project = Project.create(disk / 'project', 'schema_version = 1\\n')
 world = fill(project, 30)
 options = serve_options(project.root)
-settings = LabellingSettings(check_share=0.0, repeat_share=0.0)
+settings = LabellingSettings(check_share=0.0, repeat_share=0.0, leases_per_person=40)
 app = create_app(project, settings, options, seed=1, passwords=CHEAP)
 with TestClient(app, base_url=BASE):
     ada = Site(project, app, options, world).sign_in('ada')
+    leases = []
+    for _ in range(30):
+        leases.append(ada.task(exclude=leases)['lease'])
     with (disk / 'filling').open('wb', buffering=0) as filling:
         try:
             while True:
@@ -35,8 +38,8 @@ with TestClient(app, base_url=BASE):
         except OSError:
             pass
     kept = []
-    for number in range(30):
-        lease, key = ada.task()['lease'], f'key-{number:05}'
+    for number, lease in enumerate(leases):
+        key = f'key-{number:05}'
         body = {'kind': 'comparison', 'verdict': 'left', 'note': 'n' * 4000}
         path = f'/api/v1/leases/{lease}/answer'
         sent = ada.post(path, body, key=key)

@@ -78,8 +78,9 @@ def list_(project: ProjectFolder, as_json: AsJson = False) -> None:
         typer.echo(f"nobody yet; assent annotators add {project} NAME lets somebody in")
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("name", "role", "state", "answers", "skipped", "seconds", "checks", "id"):
-        table.add_column(heading, justify="right" if heading in _NUMBERS else "left")
+    for heading in ("name", "role", "state", "answers", "skipped", "seconds", "checks"):
+        justify: Literal["left", "right"] = "right" if heading in _NUMBERS else "left"
+        table.add_column(heading, justify=justify, overflow="fold")
     for row in rows:
         table.add_row(
             escape(printable(row["name"])),
@@ -89,7 +90,6 @@ def list_(project: ProjectFolder, as_json: AsJson = False) -> None:
             str(row["skipped"]),
             "" if row["median_seconds"] is None else f"{row['median_seconds']:.0f}",
             f"{row['checks_right']} of {row['checks']}" if row["checks"] else "",
-            row["id"],
         )
     Console(highlight=False).print(table)
 
