@@ -114,8 +114,9 @@ def _cause(
     # Scaling up what is left raises every token; another model raises some and lowers others.
     if bool((found > -SAME).all()):
         return (
-            "the recorded log-probabilities are higher for every response, as when the distribution "
-            "was cut off before sampling (top-k, nucleus, min-p) and scaled up; sample without it"
+            "the recorded log-probabilities are higher for every response, as when the "
+            "distribution was cut off before sampling (top-k, nucleus, min-p) and scaled up; "
+            "sample without it"
         )
     return (
         "neither temperature, end token nor truncation explains it: another checkpoint, chat "

@@ -27,6 +27,8 @@ class LoopSettings(Settings):
     """Points of the trajectory in each round, its start and end among them, each a checkpoint."""
     responses_per_point: PositiveInt = 128
     """Responses to held-out prompts sampled at each point; the embedded world needs none."""
+    stop_when_gold_falls: bool = False
+    """End PPO at the point from which more reward means less gold; in the embedded world only."""
     promotion: PromotionSettings = PromotionSettings()
 
 

@@ -13,6 +13,8 @@ from assent.audit.almanac import (
     measured_prompts,
     off_grammar,
 )
+from assent.audit.curves import CurvePoint, GoldCurve
+from assent.audit.over_optimisation import stop_reason
 from assent.audit.reward_accuracy import Rule
 from assent.collect.asking import ask_comparisons
 from assent.collect.judging import judge_all
@@ -89,7 +91,8 @@ class AlmanacGround:
                 found.covariance,
             )
 
-        return Recorder(run, enumerate_answers, "gold_mean")
+        wanted = self._workspace.settings.loop.stop_when_gold_falls
+        return Recorder(run, enumerate_answers, "gold_mean", self._stop_reason if wanted else None)
 
     def ask(self, number: int, policy: ModelVersion) -> None:
         """Ask the comparisons of a round and have them judged at once."""
@@ -172,6 +175,28 @@ class AlmanacGround:
             intervals=INTERVALS,
             annotators={result.number: self._settings.annotators for result in rounds},
         )
+
+    def _stop_reason(self, points: list[Point]) -> str | None:
+        """Why PPO should end at the last of the points, if it should."""
+        test, _ = measured_prompts(self._world)
+        curve = GoldCurve(
+            points=[
+                CurvePoint(
+                    step=one.step,
+                    kl_nats=float(one.figures["kl_nats"]),
+                    gold=np.array(one.gold),
+                    proxy=np.array(one.proxy),
+                    covariance=np.array(one.covariance),
+                    figures=one.figures,
+                )
+                for one in points
+            ],
+            prompts=[prompt.text for prompt in test],
+            clusters=[prompt.fact.group for prompt in test],
+            strata=[prompt.fact.kind for prompt in test],
+            source="the embedded world",
+        )
+        return stop_reason(curve, planned=self._workspace.settings.loop.points_per_round)
 
     def _instrument(self, reference: ModelVersion) -> AlmanacMeasure:
         if self._measure is None:

@@ -16,7 +16,7 @@ from assent.audit.sampled import MeasuredPrompt, SampledMeasure
 from assent.collect.asking import ask_comparisons
 from assent.collect.sources import comparison_tasks
 from assent.config.project import ProjectSettings
-from assent.errors import DataError
+from assent.errors import ConfigError, DataError
 from assent.rounds import stages
 from assent.rounds.ground import Choice, Findings, RoundResult, Waiting
 from assent.rounds.material import base_model, standing_judgements, train_prompts
@@ -64,7 +64,17 @@ class PeopleGround:
         return base_model(self._workspace)
 
     def recorder(self, run: RunFolder, reward: ModelVersion, reference: ModelVersion) -> Recorder:
-        """Sample responses to held-out prompts at every point."""
+        """Sample responses to held-out prompts at every point.
+
+        Raises:
+            ConfigError: the loop should stop where gold falls, and nobody knows gold here.
+        """
+        if self._workspace.settings.loop.stop_when_gold_falls:
+            message = (
+                "loop.stop_when_gold_falls: nobody knows gold while this project trains; leave it "
+                "out and see `assent audit run` with audits.gold"
+            )
+            raise ConfigError(message)
         measure = self._instrument(reference)
         scorer = stages.reward_function(self._workspace, reward)
 
@@ -91,9 +101,9 @@ class PeopleGround:
         """The checkpoint that people preferred, or the last where too few have judged."""
         workspace = self._workspace
         candidates = spread(checkpoints, workspace.settings.loop.promotion.candidates)
-        prompts = workspace.project.store.prompts("validation")
+        prompts = self._fitting(reference, workspace.project.store.prompts("validation"))
         if not prompts:
-            rule = "last: there are no validation prompts to compare checkpoints on"
+            rule = "last: there are no validation prompts that fit to compare checkpoints on"
             return {"promoted": Choice(checkpoints[-1], rule, None, None, 0)}
         purpose = f"promotion-of-{len(checkpoints)}"
         ask_people(workspace, candidates, reference, prompts, purpose)
@@ -108,6 +118,9 @@ class PeopleGround:
     def findings(self, rounds: Sequence[RoundResult]) -> Findings:
         """Responses side by side, and who judged."""
         prompts = held_out_prompts(self._workspace)
+        if rounds:  # a reward model's parent is the reference
+            reference = str(rounds[0].reward.parent_id)
+            prompts = self._measured(self._workspace.project.store.model_version(reference))
         judges = {
             result.number: len(
                 {
@@ -135,7 +148,7 @@ class PeopleGround:
                 workspace.model(reference),
                 [
                     MeasuredPrompt(prompt.text, prompt.kind, prompt.group)
-                    for prompt in held_out_prompts(workspace)
+                    for prompt in self._measured(reference)
                 ],
                 ppo.sampling,
                 seed=workspace.seed,
@@ -154,19 +167,34 @@ class PeopleGround:
             purpose=purpose,
         )
 
+    def _fitting(
+        self, version: ModelVersion, prompts: Sequence[StoredPrompt]
+    ) -> list[StoredPrompt]:
+        """Those after which the model has room for a whole response; the log counts the others."""
+        if not prompts:
+            return []
+        workspace = self._workspace
+        room = workspace.settings.ppo.sampling.max_new_tokens
+        texts = [prompt.text for prompt in prompts]
+        numbers = fitting_prompts(
+            workspace.model(version), workspace.tokenizer(version), texts, room
+        )
+        return [prompts[number] for number in numbers]
+
+    def _measured(self, reference: ModelVersion) -> list[StoredPrompt]:
+        """The held-out prompts that points are measured on, each as often as it takes."""
+        prompts = self._fitting(reference, held_out_prompts(self._workspace))
+        count = self._workspace.settings.loop.responses_per_point
+        return list(islice(cycle(prompts), count))
+
     def _draw_pairs(self, number: int, policy: ModelVersion) -> None:
         workspace, settings = self._workspace, self._workspace.settings
         store, sampling = workspace.project.store, settings.ppo.sampling
-        model, tokenizer = workspace.model(policy), workspace.tokenizer(policy)
-        prompts = store.prompts("train")
-        fitting = fitting_prompts(
-            model, tokenizer, [prompt.text for prompt in prompts], sampling.max_new_tokens
-        )
         ask_comparisons(
             store,
-            model,
-            tokenizer,
-            [prompts[number] for number in fitting],
+            workspace.model(policy),
+            workspace.tokenizer(policy),
+            self._fitting(policy, store.prompts("train")),
             count=settings.loop.judgements_per_round - _new_judgements(store),
             sampler_id=store.add_sampler(policy.id, sampling.model_dump(mode="json"), "assent"),
             sampling=sampling,
@@ -190,15 +218,12 @@ def standing(project: Project, settings: ProjectSettings) -> Waiting | None:
 
 
 def held_out_prompts(workspace: Workspace) -> list[StoredPrompt]:
-    """What points are measured on: test prompts, or the next best split that has some.
-
-    As many as `loop.responses_per_point`; fewer prompts are asked several times.
-    """
-    store, count = workspace.project.store, workspace.settings.loop.responses_per_point
+    """What points are measured on: test prompts, or the next best split that has some."""
+    store = workspace.project.store
     for split in _MEASURED_ON:
         prompts = store.prompts(split)
         if prompts:
-            return list(islice(cycle(prompts), count))
+            return prompts
     message = f"{workspace.project.root} holds no prompts; add some: assent data import DIR FILE"
     raise DataError(message)
 

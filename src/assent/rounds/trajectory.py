@@ -1,6 +1,7 @@
 """The points of a trajectory: one JSON file a checkpoint, written as training passes it."""
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -8,9 +9,14 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from assent.config.files import write_file
+from assent.training.ppo import Stop
 from assent.training.run_folder import RunFolder
 
 POINTS = "points"
+STOPPED_FILE = "stopped.json"
+"""In a run's folder: at which step training was ended early, and why."""
+
+_log = logging.getLogger(__name__)
 
 Answer = tuple[str, float | None]
 """What a checkpoint says to a prompt, and the probability of just that where it is known."""
@@ -43,6 +49,8 @@ class Recorder:
     measure: Measure
     shown: str
     """The figure that the progress bar shows."""
+    stop: Callable[[list[Point]], str | None] | None = None
+    """Why training should end at the last of the points so far, if it should."""
 
     def __call__(self, step: int, policy: PreTrainedModel) -> str:
         """Measure and write; the note for the progress bar."""
@@ -50,6 +58,12 @@ class Recorder:
         folder = self.run.path / POINTS
         folder.mkdir(parents=True, exist_ok=True)
         write_file(folder / f"step-{step:06d}.json", json.dumps(asdict(point)) + "\n")
+        reason = self.stop(read_points(self.run)) if self.stop else None
+        if reason is not None:
+            _log.warning("%s stopped: %s", self.run.path.name, reason)
+            stopped = {"step": step, "reason": reason}
+            write_file(self.run.path / STOPPED_FILE, json.dumps(stopped) + "\n")
+            return Stop(f"stopped: {reason}")
         return f"{self.shown.partition('_')[0]} {point.figures[self.shown]:.2f}"
 
 

@@ -46,6 +46,14 @@ from assent.training.self_check import SelfCheck, check_policy
 from assent.types import Progress, RewardFunction, SilentProgress
 
 OnPoint = Callable[[int, PreTrainedModel], str]
+
+
+class Stop(str):
+    """A note of `on_point` that ends training after its point; the text says why."""
+
+    __slots__ = ()
+
+
 """Called with the updates done and the policy at each point; returns a note for the bar."""
 
 
@@ -357,7 +365,8 @@ def train_ppo(
         points: numbers of updates after which a checkpoint is kept and `on_point` called; 0 is the
             start. The run can go on from each of them, and from every tenth of the way.
         on_point: called once the checkpoint is written; called again for a point whose state was
-            not saved yet when the process died, with the same weights.
+            not saved yet when the process died, with the same weights. A note that is a `Stop`
+            ends training there.
         progress: shows updates, KL and reward.
 
     Returns:
@@ -419,7 +428,7 @@ def train_ppo(
             sink.log(update + 1, figures)
             if update + 1 in keep:
                 point(update + 1)
-            if update + 1 in saves and update + 1 < total:
+            if update + 1 in saves and update + 1 < total and not isinstance(note, Stop):
                 run.save_state(
                     update + 1,
                     ppo.modules,
@@ -427,6 +436,8 @@ def train_ppo(
                     {"episodes": ppo.episodes, "kl_coef": ppo.controller.coef},
                 )
             bar.advance(1, note or f"KL {figures['policy/kl_nats']:.2f}")
+            if isinstance(note, Stop):
+                break
     adapter = ppo.actors.adapter
     with whole_folder(run.model) as aside:
         save_model(aside, policy, tokenizer, adapter)
