@@ -21,7 +21,7 @@ DataFile = Annotated[
     Path,
     typer.Argument(
         metavar="FILE",
-        help="jsonl, json, csv, txt (a prompt a line), each also gz; parquet; a save_to_disk folder.",
+        help="jsonl, json, csv, txt (prompts), each also gz; parquet; a save_to_disk folder.",
         show_default=False,
     ),
 ]
