@@ -8,6 +8,7 @@ from assent.errors import DataError
 from assent.objectives.seeds import permutation
 from assent.rounds.workspace import Workspace
 from assent.store import ModelVersion, Snapshot, Store, StoredDemonstration, StoredPrompt
+from assent.training.asked import fitting_prompts
 
 BASE = "base"
 """Stage and name of a base model from outside."""
@@ -76,13 +77,16 @@ def standing_judgements(store: Store) -> list[str]:
 
 def reference_samples(workspace: Workspace, reference: ModelVersion) -> ReferenceSamples:
     """Samples of the reference for normalising rewards; the same every time."""
-    prompts = [prompt.text for prompt in train_prompts(workspace)]
+    model, tokenizer = workspace.model(reference), workspace.tokenizer(reference)
+    texts = [prompt.text for prompt in train_prompts(workspace)]
+    room = workspace.settings.ppo.sampling.max_new_tokens
+    prompts = [texts[number] for number in fitting_prompts(model, tokenizer, texts, room)]
     count = workspace.settings.reward.normalise_samples
     order = permutation(len(prompts), workspace.seed, "reference samples")
     asked = [prompts[order[number % len(order)]] for number in range(count)]
     drawn = draw_responses(
-        workspace.model(reference),
-        workspace.tokenizer(reference),
+        model,
+        tokenizer,
         asked,
         workspace.settings.ppo.sampling,
         workspace.seed,

@@ -18,7 +18,7 @@ from assent.report.summary import load_summary
 from assent.rounds.loop import loop_status, run_loop
 from assent.rounds.stages import run_stage
 from assent.store import NewDemonstration, Project, check_project
-from assent.types import SilentProgress
+from assent.types import Prompt, SilentProgress
 
 SILENT = SilentProgress()
 
@@ -266,3 +266,26 @@ def test_a_project_without_prompts_says_how_to_add_some(tmp_path: Path) -> None:
     assert "\n" not in str(told.value)
     settings = load_settings(ProjectSettings, [tmp_path / "own" / "assent.toml"])
     assert settings.world is None
+
+
+def test_prompts_beyond_the_context_are_left_out_everywhere_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "own"
+    make_own(root)
+    with Project.open(root) as project:
+        long = "Tell me about the inn. " * 400
+        project.store.add_prompts(
+            [
+                Prompt(text=f"{long}{split}", split=split)
+                for split in ("train", "validation", "test")
+            ]
+        )
+    go_on(root)
+    judge(root, 24)
+    summary = go_on(root)
+    assert len(summary["trajectory"]) == 3
+    assert "1 of 41 prompts leave no room for a response" in caplog.text
+    shown = [example["prompt"] for example in summary["examples"]]
+    assert shown
+    assert not any(prompt.startswith("Tell me") for prompt in shown)
