@@ -34,6 +34,7 @@ SETTINGS: Final = """schema_version = 1
 seed = 1
 
 [labelling]
+overlap = 60
 check_share = 0.0
 repeat_share = 0.0
 """
@@ -281,7 +282,7 @@ def _site(make_site: MakeSite, tmp_path_factory: pytest.TempPathFactory) -> Iter
         owner = site.owner()
         owner.open("/tasks")
         for kind in KINDS:
-            owner.api("POST", "/tasks", {"kind": kind, "count": 40, "overlap": 60, "size": 4})
+            owner.api("POST", "/tasks", {"kind": kind, "count": 40, "size": 4})
         owner.api("PUT", "/guidelines", {"text": "Prefer what is **true**.", "based_on": 0})
         yield site
 

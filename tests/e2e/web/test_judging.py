@@ -203,6 +203,21 @@ def test_an_answer_whose_acknowledgement_was_lost_is_stored_once(ann: Person) ->
     assert [one["summary"] for one in answers(ann)] == ["left, slightly"]
 
 
+def test_a_double_click_and_the_back_button_store_one_answer(ann: Person) -> None:
+    page = begin(ann, "comparison")
+
+    page.keyboard.press("1")
+    page.get_by_role("button", name="Send").dblclick()
+    saved(page)
+    prompt = page.locator(".prompt .text").first.inner_text()
+    ann.open("/history")
+    page.go_back()
+    page.wait_for_selector("form.task")
+
+    assert page.locator(".prompt .text").first.inner_text() == prompt
+    assert len(answers(ann)) == 1
+
+
 def test_undo_brings_the_task_back_with_what_was_chosen(ann: Person) -> None:
     page = begin(ann, "comparison")
     prompt = page.locator(".prompt .text").first.inner_text()
@@ -282,7 +297,8 @@ def test_two_people_at_once_and_a_second_tab(site: Site) -> None:
 
 def test_the_guidelines_are_beside_the_task_and_their_version_is_kept(ann: Person) -> None:
     page = begin(ann, "comparison")
-    expect(page.locator("#guidelines-text")).to_contain_text("Prefer what is true.")
+    expect(page.locator("#guidelines-text")).to_contain_text("Prefer what is true")
+    shown = page.locator("#guidelines-version").inner_text()
 
     page.keyboard.press("g")
     expect(page.locator("#guidelines")).to_be_hidden()
@@ -292,7 +308,26 @@ def test_the_guidelines_are_beside_the_task_and_their_version_is_kept(ann: Perso
 
     saved(page)
     [answer] = answers(ann)
-    assert ann.api("GET", f"/answers/{answer['answer']}")["task"]["guidelines_version"] == 1
+    task = ann.api("GET", f"/answers/{answer['answer']}")["task"]
+    assert shown == f"version {task['guidelines_version']}"
+
+
+def test_new_guidelines_appear_with_the_first_task_under_them(site: Site) -> None:
+    person, owner = site.annotator(next(_names)), site.owner()
+    owner.open("/guidelines/edit")
+    page = begin(person, "comparison")
+    version = owner.api("GET", "/guidelines")["version"]
+
+    owner.page.locator("#text").fill("Prefer what is true, and short.")
+    owner.page.get_by_role("button", name=f"Save as version {version + 1}").click()
+    owner.page.wait_for_url("**/guidelines")
+    for _ in range(2):  # the next task was fetched ahead, under the old version
+        page.wait_for_selector("form.task:not([inert])")
+        page.keyboard.press("1")
+        page.keyboard.press("Enter")
+
+    expect(page.locator("#guidelines-version")).to_have_text(f"version {version + 1}")
+    expect(page.locator("#guidelines-text")).to_have_text("Prefer what is true, and short.")
 
 
 def test_keys_are_listed_and_can_be_changed(ann: Person) -> None:
