@@ -32,6 +32,8 @@ WAIT_SECONDS = 60.0
 """How long a writer waits for its turn before it gives up."""
 
 _POLL_SECONDS = 0.002
+_MOST_CONNECTIONS = 40
+"""Beyond those kept open: as many as a server answers requests at a time."""
 _ADVISORY_LOCK = 0x617373656E74  # "assent"; advisory locks count within one database only
 
 
@@ -199,7 +201,9 @@ def parse_url(text: str, root: Path) -> URL:
 
 
 def _sqlite_engine(url: URL) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": WAIT_SECONDS})
+    engine = create_engine(
+        url, connect_args={"timeout": WAIT_SECONDS}, max_overflow=_MOST_CONNECTIONS
+    )
 
     def prepare(connection: sqlite3.Connection, _: object) -> None:
         # The driver must not begin transactions by itself: a writer needs BEGIN IMMEDIATE.
@@ -220,7 +224,12 @@ def _sqlite_engine(url: URL) -> Engine:
 
 def _postgresql_engine(url: URL) -> Engine:
     try:
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+        return create_engine(
+            url,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": 10},
+            max_overflow=_MOST_CONNECTIONS,
+        )
     except ModuleNotFoundError as error:
         message = "PostgreSQL needs one more package; run: pip install 'assent[postgres]'"
         raise ConfigError(message) from error
