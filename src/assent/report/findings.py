@@ -226,7 +226,7 @@ def promotion_sentence(summary: Summary) -> str:
             (chosen.comparisons, "held-out comparisons"),
             (chosen.lookups, "look-ups"),
         )
-        if value is not None
+        if value
     ]
     means = f" by {' and '.join(counts)}" if counts else ""
     sentence = f"Promoted{means}: round {chosen.round}, step {chosen.step}"
