@@ -1,4 +1,4 @@
-"""Audits of a toy project: after a round, from the command line's call, again, and beside others."""
+"""Audits of a toy project: after a round, by name, again, and of several models."""
 
 import json
 import shutil
