@@ -10,13 +10,13 @@ from assent.types import PromptKind
 
 
 class PromptMixSettings(Settings):
-    """The share of each kind of prompt among those that are asked; they add up to 1."""
+    """The share of each kind of prompt among those that are asked; all said, they add up to 1."""
 
-    plain: Fraction = 0.0
+    plain: Fraction
     """A task as somebody made it up."""
-    few_shot: Fraction = 0.0
+    few_shot: Fraction
     """A task with examples of it done."""
-    user: Fraction = 0.0
+    user: Fraction
     """What a user of the model asked."""
 
     @model_validator(mode="after")
