@@ -78,12 +78,12 @@ def plan_loop(root: Path, *, rounds: int | None) -> list[Plan]:
         else:
             planner = _Planner(workspace, stages.reference_of(workspace))
             first = [planner.sft("sft")] if workspace.project.store.demonstrations() else []
-        each = settings.loop.judgements_per_round
-        now = planner.judged_now()
-        begun = sum(name.startswith("round-") and name.endswith("-reward") for name in done)
-        plans = list(first)
+        taken = {one.name: one.event_count for one in workspace.project.store.snapshots()}
+        plans, judged = list(first), 0
         for number in range(1, settings.loop.rounds + 1):
-            judged = max(now, each) if number == begun + 1 else now + (number - begun) * each
+            # A round learns from all judgements so far; what was imported may be more than it asks.
+            asked = judged + settings.loop.judgements_per_round
+            judged = taken.get(f"round-{number}", max(asked, planner.judged_now()))
             plans.append(planner.reward(f"round-{number}-reward", judged))
             plans.append(planner.ppo(f"round-{number}-ppo"))
         return [plan for plan in plans if plan.name not in done]

@@ -10,6 +10,7 @@ from tests.own_project import judge, make_own, save_base
 from assent.cli.interrupts import Interrupted
 from assent.cli.main import main
 from assent.cli.train import resume_command
+from assent.store import Project
 
 
 def assent(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> str:
@@ -96,3 +97,15 @@ def test_plans_of_a_loop_name_what_is_left(
     assert by_name["pretrain"]["optimiser_steps"] == 20
     assert by_name["round-2-reward"]["judgements"] == 2 * by_name["round-1-reward"]["judgements"]
     assert (root / "summary.json").exists() is False
+
+
+def test_a_plan_counts_the_judgements_that_later_rounds_add(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "own"
+    make_own(root)
+    with Project.open(root) as project:
+        project.store.take_snapshot("round-1")  # of nothing: a round that was begun
+    plan = as_json(capsys, "loop", "run", str(root), "--rounds", "3", "--plan")
+    judged = [one["schedule"].get("judgements") for one in plan["stages"]]
+    assert judged == [0, None, 24, None, 48, None]
