@@ -10,14 +10,22 @@ from assent.types import PromptKind
 
 
 class PromptMixSettings(Settings):
-    """The share of each kind of prompt among those that are asked; all said, they add up to 1."""
+    """The share of each kind of prompt among those that are asked; they add up to 1.
 
-    plain: Fraction
+    A kind that is not named is not asked; with none named all are plain.
+    """
+
+    plain: Fraction = 0.0
     """A task as somebody made it up."""
-    few_shot: Fraction
+    few_shot: Fraction = 0.0
     """A task with examples of it done."""
-    user: Fraction
+    user: Fraction = 0.0
     """What a user of the model asked."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_said_is_plain(cls, said: object) -> object:
+        return {"plain": 1.0} if said == {} else said
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> Self:

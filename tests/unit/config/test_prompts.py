@@ -22,8 +22,11 @@ def test_without_a_mix_every_prompt_is_asked_alike() -> None:
 
 
 def test_shares_that_do_not_add_up_are_refused_with_their_sum() -> None:
-    shares = ["prompts.mix.user=0.6", "prompts.mix.plain=0.3", "prompts.mix.few_shot=0"]
     with pytest.raises(ConfigError, match=r"prompts\.mix.*add up to 0\.9"):
-        load_settings(ProjectSettings, [], shares)
-    with pytest.raises(ConfigError, match=r"few_shot"):
-        load_settings(ProjectSettings, [], shares[:2])
+        load_settings(ProjectSettings, [], ["prompts.mix.user=0.6", "prompts.mix.plain=0.3"])
+
+
+def test_a_kind_that_is_not_named_is_not_asked() -> None:
+    mix = load_settings(ProjectSettings, [], ["prompts.mix.user=1.0"]).prompts.mix
+    assert mix is not None
+    assert mix.shares == {"user": 1.0, "few_shot": 0.0, "plain": 0.0}
