@@ -32,6 +32,7 @@ let fetching = null;
 let leaving = new Set(); // leases answered or skipped here, whatever the server knows by now
 let last = null; // the answer that Undo takes back
 let again = null;
+let stuck = false; // nothing could be fetched; once something was sent it is worth another try
 
 // --- time in front -------------------------------------------------------------------------------
 let seconds = 0;
@@ -131,6 +132,7 @@ function prefetch() {
 
 async function advance() {
   form = null;
+  stuck = false;
   // Until the next task is there the old one takes no more keys and clicks.
   place.firstElementChild?.setAttribute("inert", "");
   if (fetching) await fetching;
@@ -146,6 +148,7 @@ async function advance() {
 }
 
 function showTrouble(trouble) {
+  stuck = true;
   actions.hidden = true;
   const words = trouble.status === 401 ? "You are logged out." : trouble.message;
   const link = trouble.status === 401 ? h("a", { class: "button primary", href: `/login?next=${encodeURIComponent(location.pathname + location.search)}` }, "Log in") : h("button", { class: "button", type: "button", onclick: advance }, "Try again");
@@ -245,6 +248,7 @@ outbox.addEventListener("state", ({ detail }) => tell(detail.state, detail.words
 outbox.addEventListener("stored", ({ detail: { draft, stored } }) => {
   if (last?.lease === draft.lease) last.answer = stored.answer;
   leaving.delete(draft.lease);
+  if (stuck) advance();
   counter.textContent = String(Number(counter.textContent) + 1);
 });
 outbox.addEventListener("refused", ({ detail: { draft, problem: trouble } }) => {
