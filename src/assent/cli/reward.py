@@ -40,14 +40,15 @@ def serve(
     """
     from assent.models.loading import choose_device
     from assent.models.rewards import TextReward
-    from assent.serving.rewards import serve_rewards
+    from assent.serving.rewards import open_listener, serve_rewards
 
-    model = _reward_folder(folder)
-    reward = TextReward.load(model, choose_device(device))
     token = os.environ.get(TOKEN_VARIABLE, "").strip() or None
-    typer.echo(f"rewards of {model} at http://{host}:{port}/rewards")
-    with suppress(KeyboardInterrupt):  # how a server is ended
-        serve_rewards(reward, host=host, port=port, token=token)
+    # Listening first: an address that cannot be had is said before a model is loaded.
+    with open_listener(host, port, token=token) as listener, suppress(KeyboardInterrupt):
+        model = _reward_folder(folder)
+        reward = TextReward.load(model, choose_device(device))
+        typer.echo(f"rewards of {model} at http://{host}:{port}/rewards")
+        serve_rewards(reward, listener, token=token)
 
 
 def _reward_folder(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """Turns what pydantic found into lines a user can act on: where, which key, and what to do."""
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -179,7 +180,8 @@ def _shown(table: object, key: Key) -> str:
             return dotted(key)
     if isinstance(table, Mapping):
         return dotted(key) or "settings"
-    value = repr(table)
+    # A password in an address is refused; it is no reason to write it down.
+    value = re.sub(r"//[^/\s@'\"]*@", "//***@", repr(table))
     if len(value) > _LONGEST_VALUE:
         value = f"{value[: _LONGEST_VALUE - 1]}…"
     return f"{dotted(key)} = {value}"

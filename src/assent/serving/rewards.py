@@ -5,7 +5,7 @@ another Host than the loopback's is refused, so that no web page can reach it th
 """
 
 import hmac
-import logging
+import ipaddress
 import socket
 import threading
 from typing import Annotated, Any, Literal
@@ -21,8 +21,6 @@ from assent.errors import AssentError, ConfigError, RewardError
 from assent.models.rewards import checked_rewards
 from assent.types import ChatPrompt, RewardFunction
 from assent.types import Message as Turn
-
-logger = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 MOST_BYTES = 16 * 2**20
@@ -106,25 +104,19 @@ def reward_app(
 
 
 def serve_rewards(
-    reward: RewardFunction, *, host: str, port: int, token: str | None = None
+    reward: RewardFunction, listener: socket.socket, *, token: str | None = None
 ) -> None:
-    """Serve until interrupted.
-
-    Raises:
-        ConfigError: the address cannot be had, or is open to others and there is no token.
-    """
-    listener = open_listener(host, port, token=token)
-    hosts = LOOPBACK if host in LOOPBACK else ()
-    with listener:
-        server = uvicorn.Server(
-            uvicorn.Config(
-                reward_app(reward, token=token, hosts=hosts),
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-            )
+    """Serve on a socket from `open_listener` until interrupted."""
+    hosts = LOOPBACK if ipaddress.ip_address(listener.getsockname()[0]).is_loopback else ()
+    server = uvicorn.Server(
+        uvicorn.Config(
+            reward_app(reward, token=token, hosts=hosts),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
         )
-        server.run(sockets=[listener])
+    )
+    server.run(sockets=[listener])
 
 
 def open_listener(host: str, port: int, *, token: str | None) -> socket.socket:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from assent.config.base import NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 from assent.config.load import load_settings, read_toml
+from assent.config.project import ProjectSettings
 from assent.errors import ConfigError
 
 
@@ -322,3 +323,11 @@ def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
     file.write_bytes(b"name = '\xff\xfe'")
     with pytest.raises(ConfigError, match=r"model.bin: not a UTF-8 text file \(byte 8\)"):
         read_toml(file)
+
+
+def test_a_password_in_an_address_is_refused_and_not_written_down() -> None:
+    given = ["ppo.reward.kind=http", "ppo.reward.url=https://me:s3cret@rewards.example/score"]
+    with pytest.raises(ConfigError, match="no user and password in an address") as raised:
+        load_settings(ProjectSettings, [], given)
+    assert "//***@rewards.example/score" in str(raised.value)
+    assert "s3cret" not in str(raised.value)
