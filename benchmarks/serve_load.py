@@ -238,7 +238,7 @@ async def _person(
         if task is None:
             measured.errors.append(f"no task: {claimed}")
             continue
-        body = {
+        body: dict[str, Any] = {
             "kind": "comparison",
             "verdict": (verdict := draw.choice(VERDICTS)),
             "strength": None if verdict == "tie" else draw.randint(1, 4),
