@@ -18,7 +18,7 @@ def print_catalogue(audits: Sequence[AnyAudit], console: Console | None = None) 
     """Each audit with its question and figures."""
     console = console or Console(highlight=False)
     for audit in audits:
-        console.print(Text(audit.name, style="bold"), Text(audit.title))
+        console.print(Text(audit.name, style="bold"), Text(audit.title), soft_wrap=True)
         for figure in audit.figures:
             console.print(Text(f"    {figure.name}: {figure.what}"), soft_wrap=True)
 
