@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assent.config.problems import dotted
 from assent.errors import DataError
-from assent.report.summary import Bounds, Count, Summary
+from assent.report.summary import Bounds, Count, Point, Summary
 
 SUITE: Final = "audits/latest.json"
 VERDICT_ORDER: Final = ("regressed", "improved", "inconclusive", "equivalent")
@@ -187,11 +187,14 @@ def places(suite: Suite, summary: Summary | None) -> list[Place]:
     for model in suite.models:
         step: int | None = None
         kl: float | None = None
-        for point in summary.trajectory if summary else ():
-            if model.identity and point.path and point.path.endswith(model.identity[:12]):
-                step, kl = point.step, point.kl_nats
+        # The first place: a round begins with the weights that the one before ended with.
+        for at, point in _in_all(summary):
+            if model.identity and (point.path or "").endswith(model.identity[:12]):
+                step, kl = at, point.kl_nats
+                break
         named = _STEP.search(model.name)
-        step = int(named[1]) if named else step
+        if step is None and named is not None:
+            step = int(named[1])
         if model.name == suite.baseline:
             step, kl = 0, 0.0
         if kl is None and accounting is not None:
@@ -199,6 +202,17 @@ def places(suite: Suite, summary: Summary | None) -> list[Place]:
             exact = result.figure("exact") if result else None
             kl = exact.estimate if exact else None
         found.append(Place(model.name, step, kl))
+    return found
+
+
+def _in_all(summary: Summary | None) -> list[tuple[int, Point]]:
+    """Points with their steps counted through all rounds."""
+    found: list[tuple[int, Point]] = []
+    before = 0
+    for point in summary.trajectory if summary else ():
+        if found and point.round != found[-1][1].round:
+            before = found[-1][0]
+        found.append((before + point.step, point))
     return found
 
 

@@ -16,6 +16,7 @@ from assent.errors import DataError, NewerSchema, ProjectError
 from assent.report import difference, difference_markdown, read_document, write_report
 from assent.report.audits import load_suite, places, side_by_side
 from assent.report.cards import NOT_RECORDED
+from assent.report.summary import parse_summary
 
 
 @pytest.fixture
@@ -108,6 +109,12 @@ def test_models_are_placed_by_their_weights_on_the_trajectory(project: Path) -> 
     suite = load_suite(root)
     assert suite is not None
     assert [place.kl_nats for place in places(suite, None)] == [0.0, None]
+    summary["trajectory"][13]["path"] = summary["trajectory"][12]["path"] = f"x-{'b' * 12}"
+    summary["trajectory"][5]["path"] = "elsewhere"
+    summary["trajectory"][14]["path"] = f"x-{'a' * 12}"
+    at = places(suite.model_copy(update={"baseline": None}), parse_summary(summary, "s"))
+    # The end of round one, not the start of round two; steps go on counting.
+    assert [place.step for place in at] == [144 + 12, 144]
     # Two places: the figure is drawn against steps and against KL.
     assert html.count("agrees_wrong against") == 2
 
