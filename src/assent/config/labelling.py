@@ -9,7 +9,7 @@ class LabellingSettings(Settings):
     """How tasks are handed to people in the browser."""
 
     overlap: PositiveInt = 1
-    """How many people's answers count for a task; what comes in late beyond that is kept, marked."""
+    """How many people's answers count for a task; what comes late beyond that is kept, marked."""
     repeat_share: Fraction = 0.05
     """Of the comparisons a person gets, those they judged before, shown with the sides swapped."""
     check_share: Fraction = 0.05

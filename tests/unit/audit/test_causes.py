@@ -116,9 +116,9 @@ def test_influence_on_a_coefficient_singles_out_who_moved_it() -> None:
     subject = type("S", (), {"world": WORLD})()
     found = coefficient_influence(judged, subject, "agrees with the asker")
     half = len(found) // 2
-    chosen = [one.first if one.verdict == "first" else one.second for one, _ in found]
+    winners = [one.first if one.verdict == "first" else one.second for one, _ in found]
     agreeing = [
-        str(prompts[one.seq].belief) in text for (one, _), text in zip(found, chosen, strict=True)
+        str(prompts[one.seq].belief) in text for (one, _), text in zip(found, winners, strict=True)
     ]
     assert sum(agreeing[:half]) > sum(agreeing[half:])
     assert found[0][1] > 0 > found[-1][1]

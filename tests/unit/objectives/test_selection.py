@@ -55,7 +55,8 @@ def test_a_kind_without_a_share_is_never_drawn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mix", "said"), [({"user": 1.0, "web": 1.0}, "no web item"), ({"user": 0.0}, "no kind has a share")]
+    ("mix", "said"),
+    [({"user": 1.0, "web": 1.0}, "no web item"), ({"user": 0.0}, "no kind has a share")],
 )
 def test_a_mix_that_cannot_be_drawn_is_refused(mix: dict[str, float], said: str) -> None:
     with pytest.raises(ValueError, match=said):

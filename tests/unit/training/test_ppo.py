@@ -58,6 +58,7 @@ def test_step_on_texts_is_learn_on_rollouts() -> None:
         assert stepped == learned
         assert same_weights(weights_of(one.policy), weights_of(other.policy))
         assert same_weights(weights_of(one.value_head), weights_of(other.value_head))
+        assert one.reference is not None
         assert not same_weights(weights_of(one.policy), weights_of(one.reference))
         assert other.updates_done == update + 1
 
@@ -175,6 +176,7 @@ def test_policy_and_reference_must_be_two_models() -> None:
 
 def test_the_reference_is_never_changed() -> None:
     ppo = small_ppo(ppo_settings())
+    assert ppo.reference is not None
     before = weights_of(ppo.reference)
     for _ in range(2):
         ppo.learn(ppo.rollout(PROMPTS), REWARDS)
@@ -285,6 +287,7 @@ def test_the_kl_penalty_is_paid_token_by_token(monkeypatch: pytest.MonkeyPatch) 
     seen = captured(ppo, monkeypatch)
     rollouts = ppo.rollout(PROMPTS)
 
+    assert ppo.reference is not None
     with torch.no_grad():
         reference = score(ppo.reference, rollouts.rows, temperature=1.0).logprobs
     kl = rollouts.logprobs - reference
