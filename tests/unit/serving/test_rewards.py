@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,9 @@ def ask(
                 path, content=content, headers={"content-type": "application/json", **named}
             )
 
-    return asyncio.run(send())
+    # In a thread: other tests of this process may leave an event loop running in this one.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, send()).result()
 
 
 def test_rewards_come_in_order() -> None:
