@@ -49,7 +49,7 @@ def test_ten_lines_are_ten_lines_and_train_a_policy(tmp_path: Path) -> None:
     small = program.replace("path/to/a/causal-lm", str(base)).replace("updates=20", "updates=1")
     (tmp_path / "program.py").write_text(small)
     run(["program.py"], tmp_path)
-    assert (tmp_path / "brief" / "model" / "config.json").is_file()
+    assert (tmp_path / "run" / "model" / "config.json").is_file()
 
 
 @pytest.mark.parametrize("page", ["bring-your-model.md", "take-your-checkpoint.md", "ten-lines.md"])
