@@ -1,6 +1,7 @@
 """Untrusted text on a page: nothing runs, nothing loads, nothing is hidden, nothing takes long."""
 
 import re
+import sys
 import time
 from html.parser import HTMLParser
 
@@ -181,10 +182,15 @@ def test_a_name_in_one_alphabet_is_not(word: str) -> None:
 @pytest.mark.parametrize("text", HEAVY.values(), ids=[repr(key) for key in HEAVY])
 def test_a_hundred_kilobytes_take_less_than_200_milliseconds(text: str) -> None:
     took = []
-    for _ in range(3):  # processor time, and the best of three: other processes share the core
-        start = time.process_time()
-        markdown(text)
-        took.append(time.process_time() - start)
+    tracer = sys.gettrace()
+    sys.settrace(None)  # coverage's tracer doubles the time, which no user pays
+    try:
+        for _ in range(3):  # processor time, and the best of three: other processes share the core
+            start = time.process_time()
+            markdown(text)
+            took.append(time.process_time() - start)
+    finally:
+        sys.settrace(tracer)
 
     assert min(took) < 0.2
 
