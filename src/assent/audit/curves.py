@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from assent.audit.almanac import measured_prompts
 from assent.audit.evidence import Evidence, spread
 from assent.audit.kl_accounting import account
+from assent.config.stages import POLICY
 from assent.errors import NotAuditable, StoreDamaged
 from assent.models.loading import load_causal_lm, load_tokenizer
 from assent.models.reward_sources import open_reward
@@ -176,7 +177,7 @@ def _kept(values: list[float] | None) -> NDArray[np.float64] | None:
 
 def _first_run(evidence: Evidence) -> str | None:
     """The run that started from the reference, where rounds went on from one another."""
-    runs = [link.run.id for link in evidence.lineage if link.run and link.run.stage == "ppo"]
+    runs = [link.run.id for link in evidence.lineage if link.run and link.run.stage in POLICY]
     return runs[-1] if runs else None
 
 

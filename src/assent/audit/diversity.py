@@ -19,6 +19,7 @@ from assent.audit.evidence import Evidence, spread
 from assent.audit.figures import estimate
 from assent.audit.questions import Question, Reply, Samples
 from assent.audit.subject import Estimate, Figure, ItemRecord, Measured, Subject
+from assent.config.stages import POLICY
 from assent.models.candidates import Candidates
 from assent.models.loading import load_causal_lm, load_tokenizer
 from assent.objectives.seeds import derive_seed
@@ -263,7 +264,7 @@ def _split(evidence: Evidence) -> tuple[list[ItemRecord], str | None]:
 def _beta(evidence: Evidence) -> float | None:
     """The fixed KL coefficient that the model was trained with."""
     for link in evidence.lineage:
-        if link.run is not None and link.run.stage == "ppo":
+        if link.run is not None and link.run.stage in POLICY:
             kl = link.run.settings.get("kl", {})
             return float(kl["coef"]) if kl.get("kind") == "fixed" and kl["coef"] else None
     return None

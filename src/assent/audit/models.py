@@ -8,13 +8,14 @@ from pathlib import Path
 import torch
 
 from assent.audit.respondents import HuggingFaceRespondent
+from assent.config.stages import POLICY
 from assent.errors import AuditError, NotAModel
 from assent.models.loading import load_causal_lm, load_tokenizer
 from assent.store import ModelVersion, Project
 from assent.store.disk import hash_tree
 
 _ROOTS = ("pretrain", "base")
-_POLICIES = ("ppo", "sft", *_ROOTS)
+_POLICIES = (*POLICY, "sft", *_ROOTS)
 """Stages whose newest model is the one to audit, the first that there is."""
 _NO_POLICY = "reward"
 

@@ -3,25 +3,20 @@
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from assent.cli.interrupts import interruptible
 from assent.cli.options import AsJson, ConfigFiles, Overrides, Plan, ProjectFolder
 from assent.cli.output import print_json
+from assent.config.stages import TRAINING
 
 app = typer.Typer(no_args_is_help=True, help="Run one training stage.")
 
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on from the last checkpoint of the last run.")
 ]
-
-STAGES: Final = {
-    "sft": "Train the policy on demonstrations.",
-    "reward": "Train a reward model on a snapshot of all judgements so far.",
-    "ppo": "Optimise the policy against the reward model, held near the reference by a KL penalty.",
-}
 
 
 def _command(stage: str, text: str) -> Callable[..., None]:
@@ -42,7 +37,7 @@ def _command(stage: str, text: str) -> Callable[..., None]:
     return run
 
 
-for _stage, _text in STAGES.items():
+for _stage, _text in TRAINING.items():
     app.command(_stage)(_command(_stage, _text))
 
 
@@ -56,7 +51,7 @@ def _train(
     as_json: bool,
 ) -> None:
     from assent.cli.progress import TerminalProgress
-    from assent.rounds.stages import run_stage
+    from assent.rounds.single import run_stage
 
     again = resume_command(stage, project, config, overrides)
     with interruptible("the last checkpoint is kept", again):

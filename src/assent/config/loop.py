@@ -19,6 +19,8 @@ class PromotionSettings(Settings):
 class LoopSettings(Settings):
     """How the rounds go."""
 
+    method: Literal["ppo"] = "ppo"
+    """The stage that improves the policy in each round; its settings are in its own section."""
     rounds: PositiveInt = 2
     """How often the loop is gone through: ask, reward model, PPO."""
     judgements_per_round: PositiveInt = 4000

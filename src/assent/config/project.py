@@ -9,11 +9,12 @@ from assent.config.base import PositiveInt, Seed, Settings
 from assent.config.labelling import LabellingSettings
 from assent.config.loop import AlmanacSettings, LoopSettings
 from assent.config.optimiser import Device
-from assent.config.ppo import PpoSettings
+from assent.config.ppo import FixedKl, PpoSettings, SamplingSettings
 from assent.config.pretraining import PretrainSettings
 from assent.config.prompts import PromptSettings
 from assent.config.reward import RewardSettings
 from assent.config.sft import SftSettings
+from assent.config.stages import section_of
 
 SCHEMA_VERSION: Final = 1
 
@@ -57,3 +58,23 @@ class ProjectSettings(Settings):
     loop: LoopSettings = LoopSettings()
     labelling: LabellingSettings = LabellingSettings()
     audits: AuditSettings = AuditSettings()
+
+    @property
+    def sampling(self) -> SamplingSettings:
+        """How responses are drawn wherever the project draws some: as its method does."""
+        method = getattr(self, section_of(self.loop.method))
+        found = getattr(method, "sampling", self.ppo.sampling)
+        assert isinstance(found, SamplingSettings)
+        return found
+
+    @property
+    def kl_coef(self) -> float | None:
+        """Reward lost per nat of KL in what the method aims at; None where it is steered or none.
+
+        The optimum of E[reward] - coef * KL is exact where answers can be enumerated.
+        """
+        method = getattr(self, section_of(self.loop.method))
+        if isinstance(method, PpoSettings):
+            return method.kl.coef if isinstance(method.kl, FixedKl) else None
+        coef = getattr(method, "kl_coef", None)
+        return None if coef is None else float(coef)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from assent.config.stages import POLICY
 from assent.report.audits import Suite
 from assent.report.findings import interval, number
 from assent.report.summary import Summary
@@ -27,7 +28,7 @@ def model_card(root: Path, summary: Summary | None, suite: Suite | None) -> Card
     with Project.open(root) as project:
         versions = project.store.model_versions()
         runs = {run.id: run for run in project.store.runs()}
-    policies = [one for one in versions if one.stage in ("ppo", "sft", "pretrain", "base")]
+    policies = [one for one in versions if one.stage in (*POLICY, "sft", "pretrain", "base")]
     last = policies[-1] if policies else None
     run = runs.get(last.run_id or "") if last else None
     limits = list(summary.limits) if summary else []

@@ -19,7 +19,6 @@ from assent.audit.reward_accuracy import Rule
 from assent.collect.asking import ask_comparisons
 from assent.collect.judging import judge_all
 from assent.config.loop import AlmanacSettings
-from assent.config.ppo import FixedKl
 from assent.models.rewards import TextReward
 from assent.objectives.seeds import derive_seed
 from assent.rounds import stages
@@ -77,8 +76,7 @@ class AlmanacGround:
         """Enumerate all answers at every point."""
         measure = self._instrument(reference)
         rewards = self._rewards(measure, reward, reference)
-        kl = self._workspace.settings.ppo.kl
-        beta = kl.coef if isinstance(kl, FixedKl) else None
+        beta = self._workspace.settings.kl_coef
 
         def enumerate_answers(step: int, policy: PreTrainedModel) -> Point:
             found = measure.measure(policy, rewards, beta)
@@ -98,7 +96,7 @@ class AlmanacGround:
         """Ask the comparisons of a round and have them judged at once."""
         workspace, settings = self._workspace, self._workspace.settings
         store = workspace.project.store
-        sampling = settings.ppo.sampling
+        sampling = settings.sampling
         ask_comparisons(
             store,
             workspace.model(policy),
@@ -208,7 +206,7 @@ class AlmanacGround:
                 workspace.model(reference),
                 test=test,
                 train=train,
-                temperature=workspace.settings.ppo.sampling.temperature,
+                temperature=workspace.settings.sampling.temperature,
             )
         return self._measure
 

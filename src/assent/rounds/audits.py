@@ -92,7 +92,7 @@ def _setting(workspace: Workspace) -> Setting:
     return Setting(
         project=workspace.project,
         settings=settings.audits,
-        sampling=settings.ppo.sampling,
+        sampling=settings.sampling,
         seed=workspace.seed,
         world=workspace.world,
         device=workspace.device,

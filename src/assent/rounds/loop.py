@@ -7,15 +7,17 @@ from typing import Any
 
 from assent.audit.runner import KIND as AUDIT
 from assent.config.files import write_file
+from assent.config.stages import POLICY
 from assent.config.write import with_value
 from assent.errors import StoreDamaged
 from assent.rounds import stages
 from assent.rounds.almanac import AlmanacGround
 from assent.rounds.audits import audit_round
 from assent.rounds.ground import Choice, Ground, RoundResult, Waiting
+from assent.rounds.methods import METHODS
 from assent.rounds.people import PeopleGround, standing
 from assent.rounds.summary import write_summary
-from assent.rounds.trajectory import point_steps, read_points
+from assent.rounds.trajectory import read_points
 from assent.rounds.workspace import Workspace, open_workspace, project_settings
 from assent.store import ModelVersion, NewModelVersion, Project, Snapshot
 from assent.store.project import RUNS_FOLDER, SETTINGS_FILE
@@ -124,7 +126,7 @@ def _next_command(project: Project, root: Path) -> str:
             alone = run.id.startswith(f"{run.stage}-")
             command = f"train {run.stage} {root} --resume" if alone else f"loop run {root}"
             return f"goes on with {run.id}: assent {command}"
-    done = sum(run.stage == "ppo" and run.id.startswith("round-") for run in runs)
+    done = sum(run.stage in POLICY and run.id.startswith("round-") for run in runs)
     wanted = project_settings(project).loop.rounds
     if done < wanted or not (project.root / RUNS_FOLDER / CHOICES_FILE).exists():
         return f"assent loop run {root}"
@@ -144,16 +146,19 @@ def _round(
     if isinstance(snapshot, Waiting):
         return snapshot
     reward = stages.reward(workspace, f"{name}-reward", snapshot, reference)
-    run = workspace.folder(f"{name}-ppo")
     settings = workspace.settings
-    made = workspace.version_of(f"{name}-ppo")
-    trained = stages.ppo(
+    method = METHODS[settings.loop.method]
+    stage_name = f"{name}-{method.stage}"
+    run = workspace.folder(stage_name)
+    made = workspace.version_of(stage_name)
+    trained = method.train(
         workspace,
-        f"{name}-ppo",
+        stage_name,
         policy=policy,
         reference=reference,
         reward_model=reward,
-        points=point_steps(settings.ppo.updates, settings.loop.points_per_round),
+        snapshot=snapshot,
+        points=settings.loop.points_per_round,
         on_point=None if made else ground.recorder(run, reward, reference),
     )
     return _Trained(snapshot, reward, trained, _keep_checkpoints(workspace, trained, policy))

@@ -79,7 +79,7 @@ def reference_samples(workspace: Workspace, reference: ModelVersion) -> Referenc
     """Samples of the reference for normalising rewards; the same every time."""
     model, tokenizer = workspace.model(reference), workspace.tokenizer(reference)
     texts = [prompt.text for prompt in train_prompts(workspace)]
-    room = workspace.settings.ppo.sampling.max_new_tokens
+    room = workspace.settings.sampling.max_new_tokens
     prompts = [texts[number] for number in fitting_prompts(model, tokenizer, texts, room)]
     count = workspace.settings.reward.normalise_samples
     order = permutation(len(prompts), workspace.seed, "reference samples")
@@ -88,7 +88,7 @@ def reference_samples(workspace: Workspace, reference: ModelVersion) -> Referenc
         model,
         tokenizer,
         asked,
-        workspace.settings.ppo.sampling,
+        workspace.settings.sampling,
         workspace.seed,
         "reference samples",
     )

@@ -142,7 +142,7 @@ class PeopleGround:
 
     def _instrument(self, reference: ModelVersion) -> SampledMeasure:
         if self._measure is None:
-            workspace, ppo = self._workspace, self._workspace.settings.ppo
+            workspace, settings = self._workspace, self._workspace.settings
             self._measure = SampledMeasure(
                 workspace.tokenizer(reference),
                 workspace.model(reference),
@@ -150,9 +150,9 @@ class PeopleGround:
                     MeasuredPrompt(prompt.text, prompt.kind, prompt.group)
                     for prompt in self._measured(reference)
                 ],
-                ppo.sampling,
+                settings.sampling,
                 seed=workspace.seed,
-                precision=ppo.precision,
+                precision=settings.ppo.precision,
             )
         return self._measure
 
@@ -174,7 +174,7 @@ class PeopleGround:
         if not prompts:
             return []
         workspace = self._workspace
-        room = workspace.settings.ppo.sampling.max_new_tokens
+        room = workspace.settings.sampling.max_new_tokens
         texts = [prompt.text for prompt in prompts]
         numbers = fitting_prompts(
             workspace.model(version), workspace.tokenizer(version), texts, room
@@ -189,7 +189,7 @@ class PeopleGround:
 
     def _draw_pairs(self, number: int, policy: ModelVersion) -> None:
         workspace, settings = self._workspace, self._workspace.settings
-        store, sampling = workspace.project.store, settings.ppo.sampling
+        store, sampling = workspace.project.store, settings.sampling
         ask_comparisons(
             store,
             workspace.model(policy),

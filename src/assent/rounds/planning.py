@@ -8,6 +8,7 @@ from typing import Any
 from transformers import AutoConfig, LlamaConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from assent.config.pretraining import PretrainSettings
+from assent.config.stages import section_of
 from assent.models.tokens import encode_prompts, encode_responses
 from assent.rounds import stages
 from assent.rounds.material import demonstrations_of, standing_judgements, train_prompts
@@ -59,7 +60,7 @@ def plan_stage(root: Path, stage: str, *, config: list[Path], overrides: list[st
             return planner.sft("sft")
         if stage == "reward":
             return planner.reward("reward", planner.judged_now())
-        return planner.ppo("ppo")
+        return planner.policy(stage, stage)
 
 
 def plan_loop(root: Path, *, rounds: int | None) -> list[Plan]:
@@ -85,7 +86,8 @@ def plan_loop(root: Path, *, rounds: int | None) -> list[Plan]:
             asked = judged + settings.loop.judgements_per_round
             judged = taken.get(f"round-{number}", max(asked, planner.judged_now()))
             plans.append(planner.reward(f"round-{number}-reward", judged))
-            plans.append(planner.ppo(f"round-{number}-ppo"))
+            method = settings.loop.method
+            plans.append(planner.policy(method, f"round-{number}-{method}"))
         return [plan for plan in plans if plan.name not in done]
 
 
@@ -172,6 +174,11 @@ class _Planner:
         found = footprint(trunk, 0, work, lora=settings.lora, trained_besides=self._shape.hidden)
         notes = ["ties and judgements without a winner are left out, which makes it fewer"]
         return self._plan(name, schedule, found, notes)
+
+    def policy(self, stage: str, name: str) -> Plan:
+        """The stage that improves the policy, by the planner of its name."""
+        planned: Plan = getattr(self, section_of(stage))(name)
+        return planned
 
     def ppo(self, name: str) -> Plan:
         """PPO with the settings as they are."""
@@ -265,7 +272,7 @@ class _Planner:
         return [len(ids) for ids in encode_prompts(self._tokenizer, texts)]
 
     def _longest(self) -> int:
-        return max(self._prompts(), default=0) + self._settings.ppo.sampling.max_new_tokens
+        return max(self._prompts(), default=0) + self._settings.sampling.max_new_tokens
 
 
 def _llama(settings: PretrainSettings) -> LlamaConfig:

@@ -231,7 +231,7 @@ def _draw(
         workspace.model(version),
         workspace.tokenizer(version),
         [prompt.text for prompt in asked],
-        workspace.settings.ppo.sampling,
+        workspace.settings.sampling,
         workspace.seed,
         version.name,
         *seed,
@@ -246,7 +246,7 @@ def _responses(
     halving: int,
 ) -> list[NewResponse]:
     sampler = workspace.project.store.add_sampler(
-        version.id, workspace.settings.ppo.sampling.model_dump(mode="json"), "assent"
+        version.id, workspace.settings.sampling.model_dump(mode="json"), "assent"
     )
     return [
         NewResponse(

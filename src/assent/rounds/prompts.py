@@ -1,18 +1,16 @@
 """Prompts for a new project: a text file with one a line, or those of any file with records."""
 
 from collections import Counter
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from assent.collect.importing_splits import Placement
-from assent.errors import DataError, UnreadableFile
-from assent.formats import AnyRecord, Place, Problem, PromptRecord
+from assent.errors import DataError
+from assent.formats import Problem
 from assent.formats.reading import read_file
 from assent.store import Project
 
 CHUNK = 500
-TEXT = ".txt"
 
 
 def add_prompts(project: Project, file: Path) -> Counter[str]:
@@ -27,8 +25,7 @@ def add_prompts(project: Project, file: Path) -> Counter[str]:
     placement = Placement(project.store.prompts(), source=file.name)
     dropped: Counter[str] = Counter()
     added = 0
-    outcomes: Iterator[AnyRecord | Problem]
-    outcomes = _lines(file) if file.suffix == TEXT else read_file(file)
+    outcomes = read_file(file)
     while chunk := list(islice(outcomes, CHUNK)):
         new = []
         for outcome in chunk:
@@ -46,17 +43,3 @@ def add_prompts(project: Project, file: Path) -> Counter[str]:
         message = f"{file} holds no prompt; give a text file with one a line, or JSON lines"
         raise DataError(message)
     return dropped
-
-
-def _lines(file: Path) -> Iterator[PromptRecord]:
-    try:
-        with file.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                if text := line.rstrip("\r\n"):
-                    yield PromptRecord(prompt=text, where=Place(str(file), number))
-    except OSError as error:
-        message = f"{file}: cannot be read: {error.strerror}"
-        raise UnreadableFile(message) from error
-    except UnicodeDecodeError as error:
-        message = f"{file}: not a UTF-8 text file (byte {error.start} of a block)"
-        raise UnreadableFile(message) from error

@@ -2,15 +2,11 @@
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from assent.audit.reward_accuracy import reward_accuracy
 from assent.config.loop import AlmanacSettings
 from assent.errors import DataError
 from assent.models.loading import load_causal_lm, open_tokenizer, reward_model_from
 from assent.models.reward_sources import open_reward
-from assent.models.rewards import TextReward
 from assent.objectives.seeds import derive_seed
 from assent.objectives.selection import draw_by_kind
 from assent.rounds.material import (
@@ -20,7 +16,7 @@ from assent.rounds.material import (
     reference_samples,
     train_prompts,
 )
-from assent.rounds.workspace import Workspace, open_workspace
+from assent.rounds.workspace import Workspace
 from assent.store import ModelVersion, NewDemonstration, Snapshot
 from assent.training.asked import PromptMix
 from assent.training.ppo import OnPoint, train_ppo
@@ -28,7 +24,7 @@ from assent.training.pretrain import train_base
 from assent.training.reward import train_reward
 from assent.training.run_folder import RunFolder
 from assent.training.sft import train_sft
-from assent.types import Demonstration, Progress, RewardFunction
+from assent.types import Demonstration, RewardFunction
 from assent.worlds.almanac import build_tokenizer, demonstrations, pretraining_documents
 
 logger = logging.getLogger(__name__)
@@ -53,7 +49,7 @@ def pretrain(workspace: Workspace) -> ModelVersion:
             progress=workspace.progress,
         )
 
-    return workspace.run("pretrain", "pretrain", train, settings=settings.model_dump(mode="json"))
+    return workspace.run("pretrain", "pretrain", train, settings=settings)
 
 
 def fill_prompts(workspace: Workspace) -> None:
@@ -118,7 +114,7 @@ def sft(workspace: Workspace, base: ModelVersion, name: str = "sft") -> ModelVer
         )
 
     return workspace.run(
-        name, "sft", train, settings=settings.model_dump(mode="json"), parent=base,
+        name, "sft", train, settings=settings, parent=base,
         parents={"base": base},
     )  # fmt: skip
 
@@ -145,7 +141,7 @@ def reward(
         )
 
     return workspace.run(
-        name, "reward", train, settings=settings.model_dump(mode="json"), parent=parent,
+        name, "reward", train, settings=settings, parent=parent,
         parents={"reference": reference}, snapshot_id=snapshot.id,
     )  # fmt: skip
 
@@ -184,7 +180,7 @@ def ppo(
         )
 
     return workspace.run(
-        name, "ppo", train, settings=settings.model_dump(mode="json"), parent=policy,
+        name, "ppo", train, settings=settings, parent=policy,
         parents={"reference": reference} | ({"reward_model": reward_model} if reward_model else {}),
         snapshot_id=reward_model.snapshot_id if reward_model else None,
     )  # fmt: skip
@@ -228,58 +224,6 @@ def prompt_mix(workspace: Workspace, kinds: Sequence[str], name: str) -> PromptM
     return PromptMix(kinds=kinds, choose=choose)
 
 
-def run_stage(
-    root: Path,
-    stage: str,
-    *,
-    config: list[Path],
-    overrides: list[str],
-    resume: bool,
-    progress: Progress,
-) -> dict[str, Any]:
-    """One stage by itself, for `assent train`: from the newest models and judgements of a project.
-
-    With `resume` the newest unfinished run of the stage goes on; else a new run is begun.
-
-    Raises:
-        DataError: what the stage starts from does not exist yet; says which command makes it.
-    """
-    with open_workspace(
-        root, progress, files=tuple(config), overrides=tuple(overrides)
-    ) as workspace:
-        name = _run_name(workspace, stage, resume=resume)
-        if stage == "sft":
-            return _result(workspace, sft(workspace, start_of(workspace), name))
-        reference = reference_of(workspace)
-        if stage == "reward":
-            snapshot = _snapshot_of(workspace, name)
-            made = reward(workspace, name, snapshot, reference)
-            split = preferences(workspace, snapshot)
-            # Bradley-Terry has no place for a tie; say how many were left out.
-            left_out = {"without_winner": split.undecided, "ties": split.ties}
-            result = {**_result(workspace, made), **left_out}
-            if not split.held_out:
-                return {**result, "accuracy": "no comparison is held out"}
-            found = reward_accuracy(TextReward.load(workspace.path(made)), split.held_out)
-            return {**result, **found.as_dict()}
-        made = ppo(
-            workspace,
-            name,
-            policy=reference,
-            reference=reference,
-            reward_model=_own_reward(workspace),
-        )
-        return _result(workspace, made)
-
-
-def _own_reward(workspace: Workspace) -> ModelVersion | None:
-    """The newest reward model of the project, unless the settings name another reward."""
-    source = workspace.settings.ppo.reward
-    if source.kind != "model" or source.path is not None:
-        return None
-    return newest(workspace, "reward", "assent train reward")
-
-
 def start_of(workspace: Workspace) -> ModelVersion:
     """What SFT starts from."""
     if workspace.world is None:
@@ -295,20 +239,6 @@ def reference_of(workspace: Workspace) -> ModelVersion:
     return newest(workspace, "sft", "assent train sft")
 
 
-def _snapshot_of(workspace: Workspace, name: str) -> Snapshot:
-    """The snapshot of a run that was begun, or of all judgements as they are now.
-
-    Its name holds the last event it covers: a process killed between the snapshot and the record of
-    the run leaves one that a later run, with more judgements, does not mistake for its own.
-    """
-    store = workspace.project.store
-    for run in store.runs():
-        if run.id == name and run.snapshot_id is not None:
-            return store.snapshot(run.snapshot_id)
-    last = store.counts()["events"]
-    return store.take_snapshot(f"{name}-at-{last}", up_to_seq=last)
-
-
 def newest(workspace: Workspace, stage: str, command: str) -> ModelVersion:
     """The newest finished model of a stage.
 
@@ -321,24 +251,3 @@ def newest(workspace: Workspace, stage: str, command: str) -> ModelVersion:
         message = f"{root} has no {stage} model yet; make one with: {command} {root}"
         raise DataError(message)
     return found[-1]
-
-
-def _run_name(workspace: Workspace, stage: str, *, resume: bool) -> str:
-    prefix = f"{stage}-"
-    mine = [run for run in workspace.project.store.runs() if run.id.startswith(prefix)]
-    if resume:
-        unfinished = [run for run in mine if run.status != "done"]
-        if not unfinished:
-            message = f"no unfinished {stage} run to resume in {workspace.project.root}"
-            raise DataError(message)
-        return unfinished[-1].id
-    return f"{prefix}{len(mine) + 1}"
-
-
-def _result(workspace: Workspace, made: ModelVersion) -> dict[str, Any]:
-    return {
-        "run": made.run_id,
-        "model": made.path,
-        "metrics": workspace.project.relative(workspace.folder(made.name).path / "metrics.jsonl"),
-        "seed": workspace.seed,
-    }

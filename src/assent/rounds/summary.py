@@ -12,7 +12,6 @@ import torch
 from assent import __version__
 from assent.audit.reward_accuracy import baseline_accuracies, reward_accuracy
 from assent.config.files import write_file
-from assent.config.ppo import FixedKl
 from assent.models.rewards import TextReward
 from assent.rounds.ground import Choice, Ground, RoundResult, Waiting
 from assent.rounds.material import preferences
@@ -98,7 +97,6 @@ def write_summary(
 def _round(
     workspace: Workspace, ground: Ground, result: RoundResult, annotators: int | None
 ) -> dict[str, Any]:
-    kl = workspace.settings.ppo.kl
     split = preferences(workspace, result.snapshot)
     reward = TextReward.load(workspace.path(result.reward), workspace.device)
     accuracy: dict[str, Any] = {"accuracy": None, "ci": None, "n": 0, "baselines": {}}
@@ -122,7 +120,7 @@ def _round(
             "proxy_mean": end["proxy_mean"],
             "gold_mean": end.get("gold_mean"),
             "steps": result.points[-1].step,
-            "beta": kl.coef if isinstance(kl, FixedKl) else None,
+            "beta": workspace.settings.kl_coef,
         },
     }
 

@@ -11,9 +11,11 @@ from time import perf_counter
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent import __version__
+from assent.config.base import Settings
 from assent.config.files import write_file
 from assent.config.load import load_settings
 from assent.config.project import ProjectSettings
@@ -84,7 +86,7 @@ class Workspace:
         stage: str,
         train: Callable[[RunFolder], object],
         *,
-        settings: Mapping[str, Any],
+        settings: Settings,
         parent: ModelVersion | None = None,
         parents: Mapping[str, ModelVersion] | None = None,
         snapshot_id: str | None = None,
@@ -100,7 +102,7 @@ class Workspace:
                 id=name,
                 stage=stage,
                 name=name,
-                settings=dict(settings),
+                settings=self._settings_of_run(name, settings),
                 seed=self.seed,
                 code_version=__version__,
                 git_commit=_git_commit(),
@@ -132,6 +134,21 @@ class Workspace:
         if run.status != "done":
             store.finish_run(name)
         return made
+
+    def _settings_of_run(self, name: str, settings: Settings) -> dict[str, Any]:
+        """The settings as the run recorded them where they mean the same, else as they are now.
+
+        A run of before a setting existed lacks its key; read with today's defaults it is equal.
+        """
+        begun = {run.id: run for run in self.project.store.runs()}
+        if name in begun:
+            recorded = begun[name].settings
+            try:
+                if type(settings).model_validate(recorded) == settings:
+                    return dict(recorded)
+            except ValidationError:
+                pass  # a key that is gone: these are other settings, and the store says so
+        return settings.model_dump(mode="json")
 
     def kept(self, folder: Path, kind: str, name: str) -> Artifact | None:
         """A finished folder as the artifact it is now or has been since before a kill, if any."""

@@ -5,6 +5,7 @@ from itertools import combinations
 from typing import Any, Final
 
 from assent.collect.sources import REWARD
+from assent.config.stages import POLICY
 from assent.errors import AssentError
 from assent.report.plots import reward_plots
 from assent.report.summary import Summary, load_summary
@@ -231,7 +232,7 @@ def rounds(server: Server) -> Json:
                     if snapshot is None
                     else {"name": snapshot.name, "judgements": snapshot.event_count},
                     "reward_model": _named(models, f"{name}-reward"),
-                    "policy": _named(models, f"{name}-ppo"),
+                    "policy": _named(models, *(f"{name}-{stage}" for stage in POLICY)),
                 }
             )
         return {
@@ -332,8 +333,9 @@ def _listed(
     }
 
 
-def _named(models: Mapping[str, Any], name: str) -> Json | None:
-    found = models.get(name)
+def _named(models: Mapping[str, Any], *names: str) -> Json | None:
+    """The first of these models that there is."""
+    found = next((models[name] for name in names if name in models), None)
     return None if found is None else {"id": found.id, "name": found.name}
 
 

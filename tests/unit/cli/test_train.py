@@ -42,7 +42,7 @@ def test_ctrl_c_names_the_command_with_its_settings(
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("assent.rounds.stages.run_stage", stopped)
+    monkeypatch.setattr("assent.rounds.single.run_stage", stopped)
     said = assent(capsys, "train", "ppo", str(tmp_path), "--set", "ppo.updates=5", status=130)
     assert said.endswith(f"go on with: assent train ppo {tmp_path} --set ppo.updates=5 --resume")
     assert issubclass(Interrupted, Exception)

@@ -3,8 +3,10 @@
 import json
 import re
 import shutil
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,13 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from assent.config.loop import LoopSettings
 from assent.config.ppo import PpoSettings
-from assent.errors import ConfigError, DataError, NewerSchema, ProjectBusy
+from assent.errors import AssentError, ConfigError, DataError, NewerSchema, ProjectBusy
 from assent.rounds.loop import loop_status, run_loop
-from assent.rounds.stages import run_stage
+from assent.rounds.single import run_stage
 from assent.rounds.trajectory import point_steps
 from assent.rounds.workspace import open_workspace
 from assent.store import Project, backup_project, check_project
+from assent.store.identity import canonical_json, sha256_hex
 from assent.types import SilentProgress
 
 SILENT = SilentProgress()
@@ -329,3 +332,36 @@ def test_a_folder_that_was_stored_before_a_kill_is_found_again(copied: Path) -> 
         assert stored is not None
         assert not folder.exists()
         assert workspace.kept(folder, "sft", "odd") == stored
+
+
+def without_key(root: Path, run: str, key: str) -> None:
+    """The record of a run as a version of before that setting existed wrote it."""
+    with closing(sqlite3.connect(root / "assent.db")) as database, database:
+        query = "SELECT settings FROM runs WHERE id = ?"
+        settings = json.loads(database.execute(query, (run,)).fetchone()[0])
+        del settings[key]
+        text = canonical_json(settings)
+        database.execute(
+            "UPDATE runs SET settings = ?, settings_sha256 = ? WHERE id = ?",
+            (text, sha256_hex(text), run),
+        )
+
+
+def test_runs_of_before_a_setting_existed_still_count(copied: Path) -> None:
+    without_key(copied, "sft", "gradient_checkpointing")
+    without_key(copied, "round-1-reward", "lora")
+    summary = run_loop(copied, rounds=None, progress=SILENT)
+    assert len(summary["rounds"]) == 1
+    with Project.open(copied) as project:
+        assert check_project(project) == []
+        assert "gradient_checkpointing" not in project.store.run("sft").settings
+
+
+def test_runs_of_other_settings_do_not_count(copied: Path) -> None:
+    file = copied / "assent.toml"
+    text = file.read_text(encoding="utf-8")
+    changed = re.sub(r"(\[sft\](?:.|\n)*?\nepochs = )\d+", r"\g<1>9", text)
+    assert changed != text
+    file.write_text(changed, encoding="utf-8")
+    with pytest.raises(AssentError, match="run sft exists with another settings_sha256"):
+        run_loop(copied, rounds=None, progress=SILENT)

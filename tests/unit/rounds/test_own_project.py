@@ -16,7 +16,7 @@ from assent.errors import DataError
 from assent.report import write_report
 from assent.report.summary import load_summary
 from assent.rounds.loop import loop_status, run_loop
-from assent.rounds.stages import run_stage
+from assent.rounds.single import run_stage
 from assent.store import NewDemonstration, Project, check_project
 from assent.types import Prompt, SilentProgress
 

@@ -132,8 +132,8 @@ def refusals(tmp_path: Path) -> list[tuple[str, object, Path | None, str, type[A
         ("no eos", endless, None, "tiny", TokenizerUnfit, "has no eos token"),
         ("no size", base, None, "huge", ConfigError, "choose from tiny, small, gpu"),
         ("no prompts", base, tmp_path / "absent.txt", "tiny", DataError, "cannot be read"),
-        ("empty prompts", base, empty, "tiny", DataError, "holds no prompt"),
-        ("other encoding", base, latin, "tiny", DataError, "not a UTF-8 text file"),
+        ("empty prompts", base, empty, "tiny", DataError, "is empty"),
+        ("other encoding", base, latin, "tiny", DataError, "is not in UTF-8"),
     ]
 
 

@@ -1,0 +1,18 @@
+"""The stages of training by name: what the commands offer and what the loop can run."""
+
+from typing import Final
+
+TRAINING: Final[dict[str, str]] = {
+    "sft": "Train the policy on demonstrations.",
+    "reward": "Train a reward model on a snapshot of all judgements so far.",
+    "ppo": "Optimise the policy against the reward model, held near the reference by a KL penalty.",
+}
+"""Every stage of `assent train`, with its help."""
+
+POLICY: Final = ("ppo",)
+"""Those that improve a policy: what `loop.method` may name. Each has a section of its name."""
+
+
+def section_of(stage: str) -> str:
+    """The key of a stage's settings in assent.toml: its name, with `_` for `-`."""
+    return stage.replace("-", "_")

@@ -1,0 +1,84 @@
+"""The methods that improve a policy, by the name of their stage.
+
+The loop and `assent train` look them up here; a new one is one entry.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from assent.config.stages import POLICY
+from assent.rounds import stages
+from assent.rounds.trajectory import point_steps
+from assent.rounds.workspace import Workspace
+from assent.store import ModelVersion, Snapshot
+from assent.training.ppo import OnPoint
+
+
+class Train(Protocol):
+    """Makes a policy out of a policy."""
+
+    def __call__(
+        self,
+        workspace: Workspace,
+        name: str,
+        *,
+        policy: ModelVersion,
+        reference: ModelVersion,
+        reward_model: ModelVersion | None,
+        snapshot: Snapshot | None,
+        points: int = 0,
+        on_point: OnPoint | None = None,
+    ) -> ModelVersion:
+        """Train, or go on with, the run of this name.
+
+        Args:
+            workspace: the project at work.
+            name: of the run and its model version.
+            policy: what it begins as.
+            reference: what it is held near.
+            reward_model: the newest; None where the method has no use for one, or the settings name
+                another reward.
+            snapshot: the judgements to learn from, for methods that learn from them directly.
+            points: how often a checkpoint is kept and `on_point` called, start and end among them.
+            on_point: measures; see `assent.training.ppo.OnPoint`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way of improving a policy."""
+
+    stage: str
+    train: Train
+    rewarded: bool = True
+    """It optimises a reward; otherwise it learns from the judgements of a snapshot."""
+
+
+def _ppo(
+    workspace: Workspace,
+    name: str,
+    *,
+    policy: ModelVersion,
+    reference: ModelVersion,
+    reward_model: ModelVersion | None,
+    snapshot: Snapshot | None,  # noqa: ARG001 - PPO sees judgements through the reward model
+    points: int = 0,
+    on_point: OnPoint | None = None,
+) -> ModelVersion:
+    return stages.ppo(
+        workspace,
+        name,
+        policy=policy,
+        reference=reference,
+        reward_model=reward_model,
+        points=point_steps(workspace.settings.ppo.updates, points) if points else (),
+        on_point=on_point,
+    )
+
+
+_METHODS = (Method("ppo", _ppo),)
+
+METHODS: Mapping[str, Method] = {method.stage: method for method in _METHODS}
+assert tuple(METHODS) == POLICY

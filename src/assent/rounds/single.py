@@ -1,0 +1,103 @@
+"""One stage by itself, as `assent train` runs it: from the newest models of a project."""
+
+from pathlib import Path
+from typing import Any
+
+from assent.audit.reward_accuracy import reward_accuracy
+from assent.errors import DataError
+from assent.models.rewards import TextReward
+from assent.rounds.material import preferences
+from assent.rounds.methods import METHODS
+from assent.rounds.stages import newest, reference_of, reward, sft, start_of
+from assent.rounds.workspace import Workspace, open_workspace
+from assent.store import ModelVersion, Snapshot
+from assent.types import Progress
+
+
+def run_stage(
+    root: Path,
+    stage: str,
+    *,
+    config: list[Path],
+    overrides: list[str],
+    resume: bool,
+    progress: Progress,
+) -> dict[str, Any]:
+    """One stage by itself, for `assent train`: from the newest models and judgements of a project.
+
+    With `resume` the newest unfinished run of the stage goes on; else a new run is begun.
+
+    Raises:
+        DataError: what the stage starts from does not exist yet; says which command makes it.
+    """
+    with open_workspace(
+        root, progress, files=tuple(config), overrides=tuple(overrides)
+    ) as workspace:
+        name = _run_name(workspace, stage, resume=resume)
+        if stage == "sft":
+            return _result(workspace, sft(workspace, start_of(workspace), name))
+        reference = reference_of(workspace)
+        if stage == "reward":
+            snapshot = _snapshot_of(workspace, name)
+            made = reward(workspace, name, snapshot, reference)
+            split = preferences(workspace, snapshot)
+            # Bradley-Terry has no place for a tie; say how many were left out.
+            left_out = {"without_winner": split.undecided, "ties": split.ties}
+            result = {**_result(workspace, made), **left_out}
+            if not split.held_out:
+                return {**result, "accuracy": "no comparison is held out"}
+            found = reward_accuracy(TextReward.load(workspace.path(made)), split.held_out)
+            return {**result, **found.as_dict()}
+        method = METHODS[stage]
+        made = method.train(
+            workspace,
+            name,
+            policy=reference,
+            reference=reference,
+            reward_model=_own_reward(workspace) if method.rewarded else None,
+            snapshot=None if method.rewarded else _snapshot_of(workspace, name),
+        )
+        return _result(workspace, made)
+
+
+def _own_reward(workspace: Workspace) -> ModelVersion | None:
+    """The newest reward model of the project, unless the settings name another reward."""
+    source = workspace.settings.ppo.reward
+    if source.kind != "model" or source.path is not None:
+        return None
+    return newest(workspace, "reward", "assent train reward")
+
+
+def _snapshot_of(workspace: Workspace, name: str) -> Snapshot:
+    """The snapshot of a run that was begun, or of all judgements as they are now.
+
+    Its name holds the last event it covers: a process killed between the snapshot and the record of
+    the run leaves one that a later run, with more judgements, does not mistake for its own.
+    """
+    store = workspace.project.store
+    for run in store.runs():
+        if run.id == name and run.snapshot_id is not None:
+            return store.snapshot(run.snapshot_id)
+    last = store.counts()["events"]
+    return store.take_snapshot(f"{name}-at-{last}", up_to_seq=last)
+
+
+def _run_name(workspace: Workspace, stage: str, *, resume: bool) -> str:
+    prefix = f"{stage}-"
+    mine = [run for run in workspace.project.store.runs() if run.id.startswith(prefix)]
+    if resume:
+        unfinished = [run for run in mine if run.status != "done"]
+        if not unfinished:
+            message = f"no unfinished {stage} run to resume in {workspace.project.root}"
+            raise DataError(message)
+        return unfinished[-1].id
+    return f"{prefix}{len(mine) + 1}"
+
+
+def _result(workspace: Workspace, made: ModelVersion) -> dict[str, Any]:
+    return {
+        "run": made.run_id,
+        "model": made.path,
+        "metrics": workspace.project.relative(workspace.folder(made.name).path / "metrics.jsonl"),
+        "seed": workspace.seed,
+    }
