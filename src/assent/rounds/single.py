@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from assent.audit.reward_accuracy import reward_accuracy
+from assent.config.stages import section_of
 from assent.errors import DataError
 from assent.models.rewards import TextReward
 from assent.rounds.material import preferences
@@ -54,15 +55,15 @@ def run_stage(
             name,
             policy=reference,
             reference=reference,
-            reward_model=_own_reward(workspace) if method.rewarded else None,
+            reward_model=_own_reward(workspace, stage) if method.rewarded else None,
             snapshot=None if method.rewarded else _snapshot_of(workspace, name),
         )
         return _result(workspace, made)
 
 
-def _own_reward(workspace: Workspace) -> ModelVersion | None:
-    """The newest reward model of the project, unless the settings name another reward."""
-    source = workspace.settings.ppo.reward
+def _own_reward(workspace: Workspace, stage: str) -> ModelVersion | None:
+    """The newest reward model of the project, unless the stage's settings name another reward."""
+    source = getattr(workspace.settings, section_of(stage)).reward
     if source.kind != "model" or source.path is not None:
         return None
     return newest(workspace, "reward", "assent train reward")

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from assent.config.loop import AlmanacSettings
+from assent.config.rewards import RewardSource
 from assent.errors import DataError
 from assent.models.loading import load_causal_lm, open_tokenizer, reward_model_from
 from assent.models.reward_sources import open_reward
@@ -19,7 +20,8 @@ from assent.rounds.material import (
 from assent.rounds.workspace import Workspace
 from assent.store import ModelVersion, NewDemonstration, Snapshot
 from assent.training.asked import PromptMix
-from assent.training.ppo import OnPoint, train_ppo
+from assent.training.points import OnPoint
+from assent.training.ppo import train_ppo
 from assent.training.pretrain import train_base
 from assent.training.reward import train_reward
 from assent.training.run_folder import RunFolder
@@ -186,14 +188,18 @@ def ppo(
     )  # fmt: skip
 
 
-def reward_function(workspace: Workspace, reward_model: ModelVersion | None) -> RewardFunction:
-    """What PPO is rewarded with: the settings' own source, or else this reward model.
+def reward_function(
+    workspace: Workspace, reward_model: ModelVersion | None, source: RewardSource | None = None
+) -> RewardFunction:
+    """What a policy is rewarded with: the settings' own source, or else this reward model.
+
+    The source is that of PPO where none is given.
 
     Raises:
         ConfigError, NotAModel: neither can be used; says why.
     """
     own = workspace.path(reward_model) if reward_model else None
-    return open_reward(workspace.settings.ppo.reward, own, workspace.device)
+    return open_reward(source or workspace.settings.ppo.reward, own, workspace.device)
 
 
 def prompt_mix(workspace: Workspace, kinds: Sequence[str], name: str) -> PromptMix:

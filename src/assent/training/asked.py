@@ -1,4 +1,4 @@
-"""What PPO asks: which prompts leave room for a response, and how it goes by their kind."""
+"""What a policy is asked: which prompts leave room for a response, and how it goes by their kind."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ be asked; returns as many of them. The same call must give the same numbers, or 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptMix:
-    """What PPO knows of its prompts beside their texts."""
+    """What a stage knows of its prompts beside their texts."""
 
     kinds: Sequence[str] | None = None
     """Of each prompt; reward, KL and length are then logged by kind as well."""
@@ -30,12 +30,12 @@ class PromptMix:
     """Which prompts are asked when; the next of a shuffled pass over all if left out."""
 
     def prompts_of(
-        self, update: int, count: int, fitting: Sequence[int], seed: int
+        self, update: int, count: int, fitting: Sequence[int], seed: int, *, stage: str = "ppo"
     ) -> Sequence[int]:
         """Numbers of the `count` prompts of an update, out of those that fit."""
         if self.choose is not None:
             return self.choose(update, count, fitting)
-        places = endless_batch(len(fitting), count, update, seed, "ppo", "prompts")
+        places = endless_batch(len(fitting), count, update, seed, stage, "prompts")
         return [fitting[place] for place in places]
 
 
@@ -44,16 +44,18 @@ def fitting_prompts(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
     max_new_tokens: int,
+    *,
+    stage: str = "ppo",
 ) -> list[int]:
     """Numbers of the prompts after which the model has positions left for a whole response.
 
-    The others are counted in the log; none is ever cut.
+    The others are counted in the log; none is ever cut. Errors name the settings of `stage`.
 
     Raises:
         DataError: there are no prompts, one has no token, or none fits.
     """
     if not prompts:
-        message = "PPO needs at least one prompt"
+        message = f"{stage.replace('_', '-')} needs at least one prompt"
         raise DataError(message)
     lengths = [len(ids) for ids in encode_prompts(tokenizer, prompts)]
     require_tokens("prompt", lengths)
@@ -65,7 +67,7 @@ def fitting_prompts(
         message = (
             f"none of {len(prompts)} prompts leaves room for a response of {max_new_tokens} tokens "
             f"in the model's {most} positions (the shortest has {min(lengths)}); lower "
-            "ppo.sampling.max_new_tokens or take shorter prompts"
+            f"{stage}.sampling.max_new_tokens or take shorter prompts"
         )
         raise DataError(message)
     if len(fitting) < len(prompts):
