@@ -12,7 +12,7 @@ from assent.rounds import stages
 from assent.rounds.trajectory import point_steps
 from assent.rounds.workspace import Workspace
 from assent.store import ModelVersion, Snapshot
-from assent.training.ppo import OnPoint
+from assent.training.points import OnPoint
 
 
 class Train(Protocol):
@@ -41,7 +41,7 @@ class Train(Protocol):
                 another reward.
             snapshot: the judgements to learn from, for methods that learn from them directly.
             points: how often a checkpoint is kept and `on_point` called, start and end among them.
-            on_point: measures; see `assent.training.ppo.OnPoint`.
+            on_point: measures; see `assent.training.points.OnPoint`.
         """
         ...
 

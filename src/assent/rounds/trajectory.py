@@ -9,7 +9,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from assent.config.files import write_file
-from assent.training.ppo import Stop
+from assent.training.points import Stop
 from assent.training.run_folder import RunFolder
 
 POINTS = "points"

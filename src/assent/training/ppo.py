@@ -7,7 +7,7 @@ policy that sampled; a self-check on the first minibatch proves it.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -41,20 +41,10 @@ from assent.training.asked import PromptMix, figures_by_kind, fitting_prompts
 from assent.training.handed_in import checked_scores, require_tokens
 from assent.training.memory import memory_advice
 from assent.training.optimising import optimiser_step, require_finite
+from assent.training.points import OnPoint, Points
 from assent.training.run_folder import RunFolder, fingerprint
 from assent.training.self_check import SelfCheck, check_policy
 from assent.types import Progress, RewardFunction, SilentProgress
-
-OnPoint = Callable[[int, PreTrainedModel], str]
-
-
-class Stop(str):
-    """A note of `on_point` that ends training after its point; the text says why."""
-
-    __slots__ = ()
-
-
-"""Called with the updates done and the policy at each point; returns a note for the bar."""
 
 
 class _Batch(NamedTuple):
@@ -391,18 +381,12 @@ def train_ppo(
     ppo.updates_done, ppo.episodes = done, int(state.get("episodes", 0))
     if "kl_coef" in state:
         ppo.controller = replace(ppo.controller, coef=float(state["kl_coef"]))
-    keep = sorted({*points}) if points else []
-    saves = {*keep, *range(0, total, max(total // 10, 1))}
-    note = ""
+    adapter = ppo.actors.adapter
+    kept = Points(
+        run=run, policy=policy, tokenizer=tokenizer, adapter=adapter, at=points, on_point=on_point
+    )
+    saves = {*points, *range(0, total, max(total // 10, 1))}
     mix = mix or PromptMix()
-
-    def point(number: int) -> None:
-        nonlocal note
-        with whole_folder(run.checkpoints / f"step-{number:06d}") as aside:
-            save_model(aside, policy, tokenizer, ppo.actors.adapter)
-        if on_point is not None:
-            note = on_point(number, policy)
-
     shown = progress or SilentProgress()
     micro_batch = settings.micro_batch_size or settings.rollouts_per_update // settings.minibatches
     with (
@@ -410,8 +394,8 @@ def train_ppo(
         run.sink(done) as sink,
         shown.task("ppo", total, done) as bar,
     ):
-        if "episodes" not in state and 0 in keep:
-            point(0)
+        if "episodes" not in state:
+            kept.passed(0)
         for update in range(done, total):
             began = time.perf_counter()
             numbers = mix.prompts_of(update, settings.rollouts_per_update, fitting, seed)
@@ -426,19 +410,17 @@ def train_ppo(
                 figures |= figures_by_kind([mix.kinds[at] for at in numbers], ppo.last_rows)
             figures["time/step_seconds"] = time.perf_counter() - began
             sink.log(update + 1, figures)
-            if update + 1 in keep:
-                point(update + 1)
-            if update + 1 in saves and update + 1 < total and not isinstance(note, Stop):
+            kept.passed(update + 1)
+            if update + 1 in saves and update + 1 < total and not kept.stopped:
                 run.save_state(
                     update + 1,
                     ppo.modules,
                     ppo.optimiser,
                     {"episodes": ppo.episodes, "kl_coef": ppo.controller.coef},
                 )
-            bar.advance(1, note or f"KL {figures['policy/kl_nats']:.2f}")
-            if isinstance(note, Stop):
+            bar.advance(1, kept.note or f"KL {figures['policy/kl_nats']:.2f}")
+            if kept.stopped:
                 break
-    adapter = ppo.actors.adapter
     with whole_folder(run.model) as aside:
         save_model(aside, policy, tokenizer, adapter)
     run.finish()
