@@ -2,10 +2,10 @@
 
 import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
+from assent.config.addresses import require_address
 from assent.config.base import NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
 
@@ -60,17 +60,7 @@ class HttpReward(Settings):
     @field_validator("url")
     @classmethod
     def _is_address(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            message = "give an http or https address, such as http://127.0.0.1:8000/rewards"
-            raise ValueError(message)
-        if parts.username is not None or parts.password is not None:
-            message = "no user and password in an address; name a token_variable instead"
-            raise ValueError(message)
-        if re.search(r"[\s\x00-\x1f]", url):
-            message = "an address holds no white space"
-            raise ValueError(message)
-        return url
+        return require_address(url, "http://127.0.0.1:8000/rewards")
 
 
 RewardSource = Annotated[ModelReward | CallableReward | HttpReward, Field(discriminator="kind")]
