@@ -21,10 +21,14 @@
       DataError                 the training data cannot be used (names the row)
         UnreadableFile          a data file is missing, empty, broken, or not in UTF-8
         UnknownFormat           no format reads the file, or no format has this name
+        UnfitRows               rows of a file cannot be used, so none was; names each
       AuditError                an audit cannot be run as asked
         NotAuditable            the project lacks what the audit looks at; it is skipped
         UnlikeItems             two results are not about the same items
       RewardError               a reward cannot be had: wrong count, not finite, no answer
+      WriterError               a writer or a judge that is a model cannot be used
+        WriterLate              it did not answer in time, however often it was asked
+        JudgeUnfit              too many of its answers are of no use, or all are alike
       TrainingError             training cannot go on
         NonFinite               a loss or a gradient is NaN or infinite
         SelfCheckFailed         PPO's first minibatch does not reproduce what was sampled
@@ -153,6 +157,12 @@ class UnknownFormat(DataError):
     """No format reads the file, or no format has this name."""
 
 
+class UnfitRows(DataError):
+    """Rows of a file cannot be used, so none was; `rows` says where and why, one by one."""
+
+    rows: tuple[tuple[str, str], ...] = ()
+
+
 class AuditError(AssentError):
     """An audit cannot be run as asked."""
 
@@ -171,6 +181,20 @@ class RewardError(AssentError):
     """A reward cannot be had: the wrong count, a value that is not finite, or no answer."""
 
     status = 422
+
+
+class WriterError(AssentError):
+    """A writer or a judge that is a model cannot be used: no answer, or one of the wrong form."""
+
+    status = 422
+
+
+class WriterLate(WriterError):
+    """It did not answer in time, however often it was asked."""
+
+
+class JudgeUnfit(WriterError):
+    """Too many of its answers are of no use, or it says the same whatever is asked."""
 
 
 class TrainingError(AssentError):

@@ -7,7 +7,7 @@ takes one of the protocols below and is handed the real thing by the layer that 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 Verdict = Literal["first", "second", "tie", "both_bad", "cannot_judge"]
 """What came back for a comparison; `first` and `second` name the sides as stored, not as shown."""
@@ -108,6 +108,46 @@ class Judge(Protocol):
 
     def judge(self, pairs: Sequence[ResponsePair], seed: int) -> Sequence[Verdict]:
         """One verdict a pair, in order; the same seed gives the same verdicts."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """What a writer gives where it has no answer of use; never stored as one."""
+
+    reason: Literal["late", "nonsense", "too_long"]
+    """late: no answer in time. nonsense: none of the choices. too_long: the prompt does not fit."""
+    said: str = ""
+    """What came instead, cut short."""
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """A model that is asked to write, or to choose: local, or behind an endpoint."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Who it is, with its parameters: what is stored as the provenance of its answers."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """How many prompts it takes at a time."""
+        ...
+
+    @property
+    def draws_together(self) -> bool:
+        """Whether the answers to one call share random draws, so a call is repeated as a whole."""
+        ...
+
+    def write(self, prompts: Sequence[str], seeds: Sequence[int]) -> Sequence[str | Unanswered]:
+        """One text to each prompt, in order; the same call gives the same texts where it can."""
+        ...
+
+    def choose(
+        self, prompts: Sequence[str], options: Sequence[str], seeds: Sequence[int]
+    ) -> Sequence[Sequence[float] | Unanswered]:
+        """For each prompt the probability of each option, summing to 1."""
         ...
 
 
