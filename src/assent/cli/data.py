@@ -164,6 +164,38 @@ def import_(
     print_imported(inspected, imported)
 
 
+@app.command("import-checks")
+def import_checks(
+    project: ProjectFolder,
+    file: DataFile,
+    format_name: FormatName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Import check items: comparisons with a known answer, mixed in unseen where people judge."""
+    from assent.cli.progress import TerminalProgress
+    from assent.collect.check_items import import_check_items
+    from assent.store import Project
+    from assent.web.opening import settings_of
+
+    kept = "what was imported is kept"
+    with (
+        interruptible(kept, f"assent data import-checks {project} {file}"),
+        Project.open(project) as opened,
+    ):
+        found = import_check_items(
+            opened.store,
+            file,
+            format_name=format_name,
+            seed=settings_of(opened).seed,
+            progress=TerminalProgress(),
+        )
+    if as_json:
+        print_json(asdict(found))
+        return
+    known = f"; {found.known:,} were there already" if found.known else ""
+    typer.echo(f"{found.added:,} check items added{known}")
+
+
 @app.command("export")
 def export(
     project: ProjectFolder,

@@ -92,7 +92,7 @@ def comparison_tasks(
     if wanted is None:
         return Made(made=0, already=0)
     unasked = store.browser.unasked_comparisons(purpose, wanted, judged_by_nobody=judged_by_nobody)
-    alike = [one for one in unasked if _looks(one.first) == _looks(one.second)]
+    alike = [one for one in unasked if looks(one.first) == looks(one.second)]
     left_out = {one.id for one in alike}
     new = [
         NewTask(
@@ -223,7 +223,7 @@ def add_check_item(
     Raises:
         DataError: the two responses look the same, or a text cannot be stored.
     """
-    if _looks(better) == _looks(worse):
+    if looks(better) == looks(worse):
         message = "the two responses look the same; nobody could tell which one is better"
         raise DataError(message)
     found = store.browser.prompts_reading(prompt)
@@ -304,11 +304,11 @@ def _answers(store: Store) -> list[tuple[str, list[StoredResponse]]]:
     for origin in ("sample", "import"):
         for one in reversed(store.responses(origin=origin)):
             if one.prompt_id not in checks:
-                found.setdefault(one.prompt_id, {}).setdefault(_looks(one.text), one)
+                found.setdefault(one.prompt_id, {}).setdefault(looks(one.text), one)
     return [(prompt, list(group.values())) for prompt, group in found.items()]
 
 
-def _looks(text: str) -> str:
+def looks(text: str) -> str:
     """What two texts have in common that a reader could not tell apart."""
     return " ".join(text.split())
 

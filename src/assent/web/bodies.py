@@ -87,6 +87,14 @@ class CheckBody(Body):
     why: Annotated[str, StringConstraints(max_length=4_000)] = ""
 
 
+class CheckFileBody(Body):
+    """A file of check items."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    """What the file is called; its ending says how it is written: .jsonl, .json or .csv."""
+    text: Annotated[str, StringConstraints(min_length=1, max_length=1_000_000)]
+
+
 class Problem(BaseModel):
     """What went wrong (RFC 9457)."""
 

@@ -15,10 +15,13 @@ from assent.errors import (
     NotSignedIn,
     ProjectBusy,
     TooManyAttempts,
+    UnfitRows,
 )
 from assent.web.rendering import error_page
 
 API: Final = "/api/"
+_MOST_ROWS: Final = 100
+"""Of a file, that an answer names."""
 _LOG: Final = logging.getLogger(__name__)
 _TITLES: Final = {
     400: "Bad request",
@@ -86,7 +89,11 @@ def _deliberate(request: Request, error: Exception) -> Response:
         _LOG.error("%s %s: %s", request.method, request.url.path, error)
         # Paths on the server's disk are the owner's business, who sees the log.
         detail = _INTERNAL if status == 500 else "the disk is full; nothing was stored; try later"
-    return answer_problem(request, status, type(error).__name__, detail, retry_after=retry)
+    rows = error.rows[:_MOST_ROWS] if isinstance(error, UnfitRows) else ()
+    errors = [{"where": where, "problem": problem} for where, problem in rows]
+    return answer_problem(
+        request, status, type(error).__name__, detail, errors=errors, retry_after=retry
+    )
 
 
 def _not_valid(request: Request, error: Exception) -> Response:

@@ -8,14 +8,24 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import StreamingResponse
 
 from assent.collect import sources
+from assent.collect.check_items import import_check_items
 from assent.errors import UnknownRecord
 from assent.store import Person
 from assent.web import reading, views
 from assent.web.access import AccessRoute, allow, current
-from assent.web.bodies import CheckBody, GuidelinesBody, Nothing, PersonBody, RoleBody, TasksBody
+from assent.web.bodies import (
+    CheckBody,
+    CheckFileBody,
+    GuidelinesBody,
+    Nothing,
+    PersonBody,
+    RoleBody,
+    TasksBody,
+)
 from assent.web.routes.labelling import Id, Limit, number, server_of
 from assent.web.routes.review import Cursor, Search
 from assent.web.state import Server
+from assent.web.uploading import uploaded
 
 router = APIRouter(prefix="/api/v1", tags=["owner"], route_class=AccessRoute)
 
@@ -147,6 +157,18 @@ def add_check(request: Request, body: CheckBody) -> Json:
         seed=server.seed,
     )
     return {"id": task}
+
+
+@router.post("/checks/import", status_code=201)
+@allow("owner")
+def import_checks(request: Request, body: CheckFileBody) -> Json:
+    """Make every row of a file a check item, or none and say which rows do not fit."""
+    server = server_of(request)
+    with uploaded(body.name, body.text) as path:
+        found = import_check_items(
+            server.store, path, author=current(request).annotator_id, seed=server.seed
+        )
+    return {"added": found.added, "known": found.known}
 
 
 @router.get("/exports")
