@@ -13,9 +13,11 @@ from typing import Final, Literal, get_args
 
 from assent.types import PromptKind
 
-Stage = Literal["pretrain", "sft", "reward", "ppo", "trajectory"]
+Stage = Literal["pretrain", "sft", "reward", "ppo", "best_of_n", "raft", "trajectory"]
 
-ALL_TRAINING: Final[tuple[Stage, ...]] = ("pretrain", "sft", "reward", "ppo")
+ALL_TRAINING: Final[tuple[Stage, ...]] = (
+    "pretrain", "sft", "reward", "ppo", "best_of_n", "raft",
+)  # fmt: skip
 LANGUAGE: Final[tuple[Stage, ...]] = ("pretrain", "sft")
 
 
@@ -37,6 +39,9 @@ class Metric:
 
 
 _PPO: Final[tuple[Stage, ...]] = ("ppo",)
+_BEST_OF: Final[tuple[Stage, ...]] = ("best_of_n", "raft")
+_SAMPLED: Final[tuple[Stage, ...]] = (*_PPO, *_BEST_OF)
+"""Stages that draw responses and have them rewarded."""
 _REWARD: Final[tuple[Stage, ...]] = ("reward",)
 _TRAJECTORY: Final[tuple[Stage, ...]] = ("trajectory",)
 
@@ -52,7 +57,7 @@ _TABLE: Final = (
         "loss/nll_nats",
         "nats",
         "Negative log-likelihood per trained token.",
-        LANGUAGE,
+        (*LANGUAGE, *_BEST_OF),
         "train/loss",
     ),
     Metric(
@@ -118,21 +123,21 @@ _TABLE: Final = (
         "policy/kl_nats",
         "nats",
         "KL to the reference, summed over a response's tokens; mean over rollouts.",
-        _PPO,
+        _SAMPLED,
         "objective/kl",
     ),
     Metric(
         "policy/entropy_nats",
         "nats",
         "Minus the log-probability of a rollout, summed over its tokens; mean over rollouts.",
-        _PPO,
+        _SAMPLED,
         "objective/entropy",
     ),
     Metric(
         "reward/proxy_mean",
         "reward",
         "Normalised score of the reward model; mean over rollouts.",
-        _PPO,
+        _SAMPLED,
         "objective/scores",
     ),
     Metric(
@@ -206,17 +211,32 @@ _TABLE: Final = (
         "Share of the returns' variance that the value head predicts; at most 1.",
         _PPO,
     ),
-    Metric("policy/length_tokens", "tokens", "Length of a rollout, EOS included.", _PPO),
-    Metric("policy/missing_eos_share", "share", "Rollouts cut off before they ended.", _PPO),
-    Metric("data/episodes", "1", "Rollouts sampled so far.", _PPO, "episode"),
+    Metric("policy/length_tokens", "tokens", "Length of a rollout, EOS included.", _SAMPLED),
+    Metric("policy/missing_eos_share", "share", "Rollouts cut off before they ended.", _SAMPLED),
+    Metric("data/episodes", "1", "Rollouts sampled so far.", _SAMPLED, "episode"),
     *(
-        Metric(f"{name}/{kind}", unit, f"{meaning}, over the prompts of kind {kind}.", _PPO)
+        Metric(f"{name}/{kind}", unit, f"{meaning}, over the prompts of kind {kind}.", _SAMPLED)
         for name, unit, meaning in (
             ("reward/proxy_mean", "reward", "Mean score"),
             ("policy/kl_nats", "nats", "Mean KL to the reference"),
             ("policy/length_tokens", "tokens", "Mean length, EOS included"),
         )
         for kind in get_args(PromptKind)
+    ),
+    # Best-of-n and RAFT: what was kept of what was drawn
+    *(
+        Metric(f"{name}/kept", unit, f"{meaning} of the responses that were kept.", _BEST_OF)
+        for name, unit, meaning in (
+            ("reward/proxy_mean", "reward", "Mean score"),
+            ("policy/kl_nats", "nats", "Mean KL to the reference"),
+            ("policy/length_tokens", "tokens", "Mean length, EOS included,"),
+        )
+    ),
+    Metric(
+        "reward/undecided_share",
+        "share",
+        "Prompts whose responses all score the same, so that what is kept is chance.",
+        _BEST_OF,
     ),
     # The points of a trajectory
     Metric("heldout/kl_nats", "nats", "KL to the reference.", _TRAJECTORY),

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from assent.config.audit import AuditSettings
 from assent.config.base import PositiveInt, Seed, Settings
+from assent.config.best_of import BestOfNSettings, RaftSettings
 from assent.config.labelling import LabellingSettings
 from assent.config.loop import AlmanacSettings, LoopSettings
 from assent.config.optimiser import Device
@@ -55,6 +56,8 @@ class ProjectSettings(Settings):
     sft: SftSettings = SftSettings()
     reward: RewardSettings = RewardSettings()
     ppo: PpoSettings = PpoSettings()
+    best_of_n: BestOfNSettings = BestOfNSettings()
+    raft: RaftSettings = RaftSettings()
     loop: LoopSettings = LoopSettings()
     labelling: LabellingSettings = LabellingSettings()
     audits: AuditSettings = AuditSettings()

@@ -1,10 +1,13 @@
-"""Which of many to take: prompts by a mix of their kinds."""
+"""Which of many to take: prompts by a mix of their kinds, responses by their reward."""
 
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from assent.objectives.seeds import permutation
 
@@ -55,3 +58,39 @@ def draw_by_kind(
         places.append(mine[orders[name, lap][place]])
         before[at] += 1
     return places
+
+
+class Best(NamedTuple):
+    """Which responses of a batch are kept."""
+
+    kept: Bool[Tensor, "prompts n"]
+    undecided: Bool[Tensor, " prompts"]
+    """Prompts whose responses all score the same: what is kept of them is chance."""
+
+
+def keep_best(scores: Float[Tensor, "prompts n"], keep: int, *, within: bool = True) -> Best:
+    """The best responses: of each prompt, or as many of the whole batch.
+
+    Of equal scores the response that was drawn first is kept. Draws are independent, so that is a
+    fair choice: what is kept is distributed as the best of n with ties broken by lot.
+
+    Args:
+        scores: of n responses to each prompt, in the order they were drawn.
+        keep: how many of each prompt, in [1, n]; times the prompts, how many of the batch.
+        within: rank the responses of each prompt among themselves.
+
+    Raises:
+        ValueError: keep is not in [1, n].
+
+    Source: Dong et al. 2023, "RAFT: Reward ranked fine-tuning", algorithm 1 (within a prompt);
+    Touvron et al. 2023, "Llama 2", section 3.2.3 (rejection sampling).
+    """
+    prompts, drawn = scores.shape
+    if not 1 <= keep <= drawn:
+        message = f"{keep} of {drawn} responses cannot be kept"
+        raise ValueError(message)
+    ranked = scores if within else scores.reshape(1, -1)
+    best = ranked.sort(dim=1, descending=True, stable=True).indices
+    most = keep if within else keep * prompts
+    kept = torch.zeros_like(ranked, dtype=torch.bool).scatter_(1, best[:, :most], value=True)
+    return Best(kept.reshape(prompts, drawn), (scores == scores[:, :1]).all(dim=1))

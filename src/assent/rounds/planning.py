@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import AutoConfig, LlamaConfig, PretrainedConfig, PreTrainedTokenizerBase
 
+from assent.config.best_of import BestOfNSettings
 from assent.config.pretraining import PretrainSettings
 from assent.config.stages import section_of
 from assent.models.tokens import encode_prompts, encode_responses
@@ -215,6 +216,46 @@ class _Planner:
         besides = self._shape.hidden + 1 + (self._trunk() if separate else 0)
         found = footprint(self._shape, held, work, lora=settings.lora, trained_besides=besides)
         return self._plan(name, schedule, found)
+
+    def best_of_n(self, name: str) -> Plan:
+        """Best-of-n with the settings as they are."""
+        return self._best_of(name, self._settings.best_of_n, iterations=1)
+
+    def raft(self, name: str) -> Plan:
+        """RAFT with the settings as they are."""
+        return self._best_of(name, self._settings.raft, self._settings.raft.iterations)
+
+    def _best_of(self, name: str, settings: BestOfNSettings, iterations: int) -> Plan:
+        longest, new = max(self._prompts(), default=0), settings.sampling.max_new_tokens
+        tokens = min(longest + new, self._shape.positions or longest + new)
+        rows = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
+        drawn_at_once = min(settings.sampling_batch, settings.prompts) * settings.n
+        work = Work(
+            rows=rows,
+            tokens=tokens,
+            scored=tokens,
+            bfloat16=settings.precision == "bfloat16",
+            checkpointing=settings.gradient_checkpointing,
+            rollouts=drawn_at_once,
+        )
+        held = 0 if settings.lora else self._shape.parameters
+        if settings.reward.kind == "model":
+            held += self._trunk()
+        drawn = iterations * settings.prompts * settings.n
+        schedule = {
+            "prompts": len(self._prompts()),
+            "longest_prompt_tokens": longest,
+            "iterations": iterations,
+            "rollouts": drawn,
+            "rollouts_at_once": drawn_at_once,
+            "learned": iterations * settings.prompts * settings.keep,
+            "optimiser_steps": iterations * settings.steps,
+            "epochs": settings.epochs,
+            "batch_size": settings.batch_size,
+            "passes_per_step": -(-settings.batch_size // rows),
+            "tokens_sampled_at_most": drawn * new,
+        }
+        return self._plan(name, schedule, footprint(self._shape, held, work, lora=settings.lora))
 
     def _plan(
         self, name: str, schedule: dict[str, int], memory: Footprint, notes: list[str] | None = None

@@ -100,7 +100,7 @@ def _steps(
         for step in range(done, total):
             began = time.perf_counter()
             batch = plan.batches[step]
-            loss, learned = _accumulate(model, tokenizer, examples, batch, plan, step)
+            loss, learned = accumulate(model, tokenizer, examples, batch, plan, step)
             figures = optimiser_step(
                 optimiser, plan.optimiser, step=step, total=total, stage=plan.stage
             )
@@ -122,7 +122,7 @@ def _steps(
                 )
 
 
-def _accumulate(
+def accumulate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[LearnedText],
@@ -130,7 +130,19 @@ def _accumulate(
     plan: LanguagePlan,
     step: int,
 ) -> tuple[float, int]:
-    """Gradients of the batch, its mean loss in nats a token, and its learned tokens."""
+    """Add the gradients of a batch; return its mean loss in nats a token, and its learned tokens.
+
+    Args:
+        model: the gradients are added to its weights'.
+        tokenizer: its pad token fills rows.
+        examples: all of the stage.
+        batch: numbers of those in the batch.
+        plan: of it, how the batch is split and at what precision it is read.
+        step: named in an error.
+
+    Raises:
+        NonFinite: the loss is NaN or infinite.
+    """
     learned = sum(
         len(examples[number].tokens) - max(examples[number].learned_from, 1) for number in batch
     )
