@@ -1,22 +1,29 @@
-"""PPO's two losses, over the tokens that count.
+"""The losses of policy gradients, over the tokens that count.
 
 Each takes `normaliser`: what the sum over tokens is divided by. Left out, it is the number of
 tokens that count, and the loss a mean. When a batch is split into micro-batches, pass the token
 count of the whole batch to each: then the losses, the fractions and the means add up to those of
 the batch, and so do the gradients, to rounding. A mean of means would weigh tokens unequally.
+
+Where responses are to weigh otherwise than by their tokens, `response_weights` gives each row of
+the whole batch its weight, and micro-batches take theirs.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from assent.objectives.kl import k2, k3
 from assent.objectives.masks import masked_sum, token_count, zero_outside
+
+Aggregation = Literal["token", "sequence", "constant"]
+KlEstimator = Literal["k2", "k3"]
 
 
 class PolicyLoss(NamedTuple):
-    """PPO's policy loss and what to watch; all but `loss` are detached."""
+    """The clipped policy loss and what to watch; all but `loss` are detached."""
 
     loss: Float[Tensor, ""]
     clip_fraction: Float[Tensor, ""]
@@ -45,6 +52,7 @@ def ppo_policy_loss(
     *,
     clip_range: float,
     normaliser: Tensor | float | int | None = None,
+    weights: Float[Tensor, " batch"] | None = None,
 ) -> PolicyLoss:
     r"""PPO's clipped surrogate, as a loss to minimise.
 
@@ -58,9 +66,10 @@ def ppo_policy_loss(
         mask: True on response tokens.
         clip_range: epsilon, > 0; usually 0.2.
         normaliser: N; the number of tokens that count if left out (see the module).
+        weights: of each row, in place of 1 / N in the loss; see `response_weights`.
 
     Returns:
-        The loss, with gradient in `logprobs` only, and figures divided by the same N.
+        The loss, with gradient in `logprobs` only, and figures divided by N.
 
     Raises:
         ValueError: no token counts and no normaliser is given.
@@ -74,7 +83,10 @@ def ppo_policy_loss(
     advantages = zero_outside(advantages.detach(), mask)
     unclipped = -advantages * ratio
     clipped = -advantages * ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
-    loss = masked_sum(torch.maximum(unclipped, clipped), mask) / count
+    losses = torch.maximum(unclipped, clipped)
+    loss = (
+        masked_sum(losses, mask) / count if weights is None else weighted_sum(losses, mask, weights)
+    )
     with torch.no_grad():
         deviation = zero_outside((ratio - 1.0).abs(), mask)
         return PolicyLoss(
@@ -128,3 +140,87 @@ def value_loss(
     loss = 0.5 * masked_sum(torch.maximum(error, clipped_error), mask) / count
     clipped = (clipped_error > error).detach().to(loss.dtype)
     return ValueLoss(loss, masked_sum(clipped, mask) / count)
+
+
+def response_weights(
+    mask: Bool[Tensor, "batch seq"], aggregation: Aggregation, *, length: int
+) -> Float[Tensor, " batch"]:
+    r"""What the token losses of each response are multiplied by, over a whole batch of B.
+
+    .. math:: w_i = \frac{1}{\sum_j |y_j|} \ (\mathrm{token}), \qquad
+              w_i = \frac{1}{B |y_i|} \ (\mathrm{sequence}), \qquad
+              w_i = \frac{1}{B L} \ (\mathrm{constant})
+
+    token and constant weigh all tokens of a batch alike, which leaves the direction of the policy
+    gradient as it is. sequence gives the tokens of long responses less: among responses with a
+    negative advantage the long ones are discouraged less.
+
+    Args:
+        mask: True on response tokens of all B responses; a response without one weighs nothing.
+        aggregation: see above.
+        length: L, tokens; usually the longest response allowed.
+
+    Raises:
+        ValueError: no token counts.
+
+    Source: sequence: Shao et al. 2024, eq. 3; token: Yu et al. 2025 (DAPO), section 3.3; constant:
+    Liu et al. 2025, section 3.2.
+    """
+    lengths = mask.sum(1)
+    total = float(token_count(mask, None))
+    ones = torch.ones(len(mask), dtype=torch.float64, device=mask.device)
+    if aggregation == "token":
+        return ones / total
+    if aggregation == "constant":
+        return ones / (len(mask) * length)
+    return torch.where(lengths > 0, ones / (len(mask) * lengths.clamp(min=1)), 0.0)
+
+
+def kl_loss(
+    logprobs: Float[Tensor, "batch seq"],
+    reference_logprobs: Float[Tensor, "batch seq"],
+    mask: Bool[Tensor, "batch seq"],
+    *,
+    estimator: KlEstimator,
+    level: Literal["sequence", "token"],
+    weights: Float[Tensor, " batch"],
+) -> Float[Tensor, ""]:
+    r"""KL from the reference as a term of the loss, on responses sampled from the policy.
+
+    .. math:: L = \sum_i w_i \sum_t k(y_{i,t}) \ (\mathrm{token}), \qquad
+              L = \sum_i w_i \, k(y_i) \ (\mathrm{sequence})
+
+    At the sequence level k2 has the gradient of KL in the reward. At the token level the gradient
+    knows nothing of what a token does to the KL of those after it. k3's is that of
+    KL(reference || policy), estimated on samples of the policy.
+
+    Args:
+        logprobs: of the policy being trained, in nats.
+        reference_logprobs: of the frozen reference, at the same temperature.
+        mask: True on response tokens.
+        estimator: see `objectives.kl`.
+        level: on log-ratios of tokens, or on that of the whole response.
+        weights: of each row, from `response_weights`.
+
+    Returns:
+        Nats times the weights, with gradient in `logprobs` only; not yet multiplied by beta.
+
+    Source: Shao et al. 2024, eq. 3 and 4 (k3, token); Tang & Munos 2025, "On a few pitfalls in KL
+    divergence gradient estimation for RL".
+    Differs: no importance weight beyond the first step on a batch, as in the paper.
+    """
+    new = zero_outside(logprobs, mask)
+    reference = zero_outside(reference_logprobs.detach(), mask)
+    estimate = k2 if estimator == "k2" else k3
+    if level == "token":
+        return weighted_sum(estimate(new, reference), mask, weights)
+    return (weights.to(new.dtype) * estimate(new.sum(1), reference.sum(1))).sum()
+
+
+def weighted_sum(
+    values: Float[Tensor, "batch seq"],
+    mask: Bool[Tensor, "batch seq"],
+    weights: Float[Tensor, " batch"],
+) -> Float[Tensor, ""]:
+    """Sum of the values that count, each times the weight of its row."""
+    return (weights.to(values.dtype) * masked_sum(values, mask, dim=1)).sum()

@@ -1,5 +1,6 @@
-"""The models of a PPO run: the policy, what it is held near, and what predicts its reward."""
+"""The models of a run by policy gradients: the policy, its reference, what predicts its reward."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 import torch
@@ -7,24 +8,27 @@ from torch import nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from assent.config.ppo import AdaptiveKl, PpoSettings, SeparateValue
+from assent.config.policy_gradient import RlSettings
+from assent.config.ppo import AdaptiveKl, PpoSettings, SeparateValue, SharedValue
 from assent.errors import ConfigError, ModelError
 from assent.models.heads import ValueHead, hidden_size
 from assent.models.loading import require_match
 from assent.models.lora import Adapter, add_adapter
 from assent.models.rewards import TextReward
+from assent.models.sampling import Rollouts, sample
 from assent.models.scoring import Scored, chunks, score
-from assent.models.tokens import Rows
+from assent.models.tokens import Rows, decode_responses, encode_prompts, end_ids
 from assent.models.value_model import ValueModel
 from assent.objectives.kl import AdaptiveKlController, FixedKlController, KlController
-from assent.objectives.seeds import derive_seed
+from assent.objectives.seeds import derive_seed, generator
+from assent.training.handed_in import require_tokens
 from assent.training.memory import enable_recomputing, recomputing
 from assent.training.optimising import build_optimiser
 from assent.types import RewardFunction
 
 
 class Actors:
-    """A policy with its reference and its values.
+    """A policy with its reference, and with its values where the settings want some.
 
     With an adapter the reference may be left out: it is then the policy with the adapter off.
     """
@@ -34,24 +38,28 @@ class Actors:
         policy: PreTrainedModel,
         reference: PreTrainedModel | None,
         tokenizer: PreTrainedTokenizerBase,
-        settings: PpoSettings,
+        settings: RlSettings,
         *,
         seed: int,
+        stage: str = "ppo",
         value_model: ValueModel | None = None,
     ) -> None:
         require_match(policy, tokenizer)
-        _require_reference(policy, reference, has_adapter=settings.lora is not None)
-        separate = isinstance(settings.value_model, SeparateValue)
+        _require_reference(policy, reference, stage, has_adapter=settings.lora is not None)
+        wanted = settings.value_model if isinstance(settings, PpoSettings) else None
+        separate = isinstance(wanted, SeparateValue)
         if separate and value_model is None:
             origin = reference or policy
             value_model = ValueModel.from_reference(origin)
         self.policy, self.reference, self.settings = policy, reference, settings
+        self.tokenizer, self.seed, self.stage = tokenizer, seed, stage
         self.adapter: Adapter | None = None
         if settings.lora is not None:
             self.adapter = add_adapter(
-                policy, settings.lora, seed=derive_seed(seed, "ppo", "adapter")
+                policy, settings.lora, seed=derive_seed(seed, stage, "adapter")
             )
-        self.value_head = None if separate else ValueHead(hidden_size(policy)).to(policy.device)
+        shared = isinstance(wanted, SharedValue)
+        self.value_head = ValueHead(hidden_size(policy)).to(policy.device) if shared else None
         self.value_model = value_model if separate else None
         if reference is not None:
             reference.requires_grad_(requires_grad=False).train(mode=False)
@@ -66,18 +74,48 @@ class Actors:
         """What is trained, by name, as a run folder saves it."""
         if self.value_head is not None:
             return {"policy": self.policy, "value_head": self.value_head}
-        assert self.value_model is not None
-        return {"policy": self.policy, "value_model": self.value_model}
+        if self.value_model is not None:
+            return {"policy": self.policy, "value_model": self.value_model}
+        return {"policy": self.policy}
 
     def optimiser(self) -> Optimizer:
         """One optimiser of all of them; a value model has a learning rate of its own in it."""
         settings = self.settings
         if self.value_head is not None:
             return build_optimiser([self.policy, self.value_head], settings.optimiser)
-        assert self.value_model is not None
+        if self.value_model is None:
+            return build_optimiser([self.policy], settings.optimiser)
+        assert isinstance(settings, PpoSettings)
         assert isinstance(settings.value_model, SeparateValue)
         return build_optimiser(
             [self.policy], settings.optimiser, apart=[(self.value_model, settings.value_model.lr)]
+        )
+
+    def rollout(self, prompts: Sequence[str], update: int) -> Rollouts:
+        """One response to each prompt from the policy as it is now.
+
+        Raises:
+            DataError: a prompt has no token.
+        """
+        sampling = self.settings.sampling
+        tokens = encode_prompts(self.tokenizer, prompts)
+        require_tokens("prompt", [len(ids) for ids in tokens])
+        return sample(
+            self.policy,
+            tokens,
+            eos_id=end_ids(self.tokenizer, self.policy),
+            pad_id=int(self.tokenizer.pad_token_id),
+            max_new_tokens=sampling.max_new_tokens,
+            temperature=sampling.temperature,
+            generator=generator(
+                self.seed, self.stage, "rollouts", update, device=self.policy.device
+            ),
+        )
+
+    def texts(self, rollouts: Rollouts) -> list[str]:
+        """The responses as text, without their end token."""
+        return decode_responses(
+            self.tokenizer, rollouts.rows.responses, rollouts.rows.response_mask
         )
 
     def score(self, rows: Rows) -> Scored:
@@ -104,7 +142,7 @@ class Actors:
         return Scored(
             torch.cat([part.logprobs for part in parts]),
             torch.cat([part.entropies for part in parts]),
-            torch.cat(values),
+            torch.cat(values) if values else None,
         )
 
     @torch.no_grad()
@@ -156,7 +194,7 @@ def value_model_for(
     raise ConfigError(message)
 
 
-def kl_controller(settings: PpoSettings) -> KlController:
+def kl_controller(settings: RlSettings) -> KlController:
     """What sets the price of KL from update to update."""
     kl = settings.kl
     if isinstance(kl, AdaptiveKl):
@@ -167,11 +205,13 @@ def kl_controller(settings: PpoSettings) -> KlController:
 
 
 def _require_reference(
-    policy: PreTrainedModel, reference: PreTrainedModel | None, *, has_adapter: bool
+    policy: PreTrainedModel, reference: PreTrainedModel | None, stage: str, *, has_adapter: bool
 ) -> None:
     if policy is reference:
         message = "policy and reference must be two models; copy the policy first"
         raise ModelError(message)
     if reference is None and not has_adapter:
-        message = "without an adapter (ppo.lora) PPO needs a reference: a second model"
+        message = (
+            f"without an adapter ({stage}.lora) {stage.upper()} needs a reference: a second model"
+        )
         raise ModelError(message)

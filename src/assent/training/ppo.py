@@ -17,31 +17,25 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.config.files import whole_folder
 from assent.config.ppo import PpoSettings
-from assent.errors import DataError
 from assent.models.checkpoints import save_model
 from assent.models.heads import ValueHead
 from assent.models.loading import require_fit
 from assent.models.rewards import checked_rewards
-from assent.models.sampling import Rollouts, sample
+from assent.models.sampling import Rollouts
 from assent.models.scoring import chunks
-from assent.models.tokens import Rows, decode_responses, encode_prompts, end_ids, rows_of
+from assent.models.tokens import Rows
 from assent.models.value_model import ValueModel
-from assent.objectives.advantages import (
-    apply_missing_eos,
-    explained_variance,
-    gae,
-    shaped_rewards,
-)
+from assent.objectives.advantages import explained_variance, gae, shaped_rewards
 from assent.objectives.kl import k1
 from assent.objectives.masks import masked_whiten
 from assent.objectives.policy_losses import ppo_policy_loss, value_loss
-from assent.objectives.seeds import generator, permutation
 from assent.training.actors import Actors, kl_controller, value_model_for
 from assent.training.asked import PromptMix, figures_by_kind, fitting_prompts
-from assent.training.handed_in import checked_scores, require_tokens
+from assent.training.handed_in import checked_rows, checked_scores
 from assent.training.memory import memory_advice
-from assent.training.optimising import optimiser_step, require_finite
+from assent.training.optimising import require_finite
 from assent.training.points import OnPoint, Points
+from assent.training.rollout_steps import Measured, paid_scores, take_steps
 from assent.training.run_folder import RunFolder, fingerprint
 from assent.training.self_check import SelfCheck, check_policy
 from assent.types import Progress, RewardFunction, SilentProgress
@@ -122,26 +116,11 @@ class Ppo:
         Raises:
             DataError: a prompt has no token.
         """
-        sampling = self.settings.sampling
-        tokens = encode_prompts(self.tokenizer, prompts)
-        require_tokens("prompt", [len(ids) for ids in tokens])
-        return sample(
-            self.policy,
-            tokens,
-            eos_id=end_ids(self.tokenizer, self.policy),
-            pad_id=int(self.tokenizer.pad_token_id),
-            max_new_tokens=sampling.max_new_tokens,
-            temperature=sampling.temperature,
-            generator=generator(
-                self.seed, "ppo", "rollouts", self.updates_done, device=self.policy.device
-            ),
-        )
+        return self.actors.rollout(prompts, self.updates_done)
 
     def texts(self, rollouts: Rollouts) -> list[str]:
         """The responses as text, without their end token."""
-        return decode_responses(
-            self.tokenizer, rollouts.rows.responses, rollouts.rows.response_mask
-        )
+        return self.actors.texts(rollouts)
 
     def step(
         self,
@@ -165,18 +144,9 @@ class Ppo:
             RewardError: not one reward a response, or one that is not finite; the same.
             NonFinite: a loss or gradient is NaN or infinite; no weight was changed by that step.
         """
-        ends = [True] * len(responses) if finished is None else list(finished)
-        if not len(prompts) == len(responses) == len(ends) or not responses:
-            message = (
-                f"{len(prompts)} prompts, {len(responses)} responses and {len(ends)} marks of "
-                "having finished; give one of each"
-            )
-            raise DataError(message)
+        rows, ends = checked_rows(self.tokenizer, prompts, responses, finished)
         scores = checked_scores(rewards, len(responses), self.settings.minibatches)
-        require_tokens("prompt", [len(ids) for ids in encode_prompts(self.tokenizer, prompts)])
-        rows = rows_of(self.tokenizer, prompts, responses, ends).to(self.policy.device)
-        require_tokens("response", rows.response_mask.sum(dim=1).tolist())
-        return self._update(rows, scores, torch.tensor(ends), drawn_logprobs=None)
+        return self._update(rows.to(self.policy.device), scores, ends, drawn_logprobs=None)
 
     def learn(self, rollouts: Rollouts, rewards: Sequence[float]) -> dict[str, float]:
         """One update from rollouts of `rollout` and their rewards; return its metrics.
@@ -199,16 +169,11 @@ class Ppo:
     ) -> dict[str, float]:
         settings, coef = self.settings, self.controller.coef
         device, mask = self.policy.device, rows.response_mask
-        clipped = scores.to(device).clamp(-settings.reward_clip, settings.reward_clip)
-        paid = apply_missing_eos(
-            clipped,
-            finished.to(device),
-            penalty=settings.missing_eos.penalty,
-            mode=settings.missing_eos.mode,
-        )
+        scores, finished = scores.to(device), finished.to(device)
+        paid = paid_scores(scores, finished, settings)
         old, reference = self.actors.score_all(rows), self.actors.reference_logprobs(rows)
         assert old.values is not None
-        rewards = shaped_rewards(paid, old.logprobs, reference, mask, kl_coef=coef)
+        rewards = shaped_rewards(paid.scores, old.logprobs, reference, mask, kl_coef=coef)
         advantages = gae(
             rewards,
             old.values,
@@ -226,65 +191,43 @@ class Ppo:
         )
         figures = self._epochs(batch)
         kl = k1(old.logprobs, reference).sum(1)
-        kl_mean, count = float(kl.mean()), len(scores)
-        self.controller = self.controller.after(kl_mean, count)
+        seen = Measured(scores, paid, kl, old.logprobs, rows, finished)
+        self.controller = self.controller.after(float(kl.mean()), len(scores))
         self.updates_done += 1
-        self.episodes += count
-        self.last_rows = {
-            "reward/proxy_mean": scores.tolist(),
-            "policy/kl_nats": kl.tolist(),
-            "policy/length_tokens": mask.sum(1).tolist(),
-        }
+        self.episodes += len(scores)
+        self.last_rows = seen.by_row()
         return {
             **figures,
-            "policy/kl_nats": kl_mean,
-            "policy/kl_coef": coef,
-            "policy/entropy_nats": float(-old.logprobs.sum(1).mean()),
-            "reward/proxy_mean": float(scores.mean()),
-            "reward/kl_penalty_mean": -coef * kl_mean,
+            **seen.figures(coef),
             "reward/total_mean": float(rewards.sum(1).mean()),
-            "reward/clipped_share": float((clipped != scores.to(device)).float().mean()),
-            "policy/length_tokens": float(mask.sum(1).float().mean()),
-            "policy/missing_eos_share": float((~finished).float().mean()),
             "value/explained_variance": explained_variance(old.values, advantages.returns, mask),
             "data/episodes": float(self.episodes),
         }
 
     def _epochs(self, batch: _Batch) -> dict[str, float]:
-        settings = self.settings
-        count = len(batch.rows.tokens)
-        size = count // settings.minibatches
-        steps = settings.epochs * settings.minibatches
-        sums: dict[str, float] = {}
-        done = 0
-        for epoch in range(settings.epochs):
-            order = permutation(count, self.seed, "ppo", "minibatches", self.updates_done, epoch)
-            for part in chunks(count, size):
-                numbers = order[part]
-                if self.self_check is None and batch.drawn_logprobs is not None:
-                    self.self_check = check_policy(
-                        self.policy, batch.rows.select(numbers),
-                        batch.drawn_logprobs[torch.as_tensor(numbers)], settings,
-                    )  # fmt: skip
-                figures = self._minibatch(batch, numbers)
-                figures |= optimiser_step(
-                    self.optimiser,
-                    settings.optimiser,
-                    step=self.updates_done * steps + done,
-                    total=self.total_updates * steps,
-                    stage="ppo",
-                )
-                done += 1
-                for name, value in figures.items():
-                    sums[name] = sums.get(name, 0.0) + value / steps
-        sums["optim/lr"] = figures["optim/lr"]
-        return sums
+        def minibatch(numbers: Sequence[int], step: int) -> dict[str, float]:
+            del step
+            if self.self_check is None and batch.drawn_logprobs is not None:
+                self.self_check = check_policy(
+                    self.policy, batch.rows.select(numbers),
+                    batch.drawn_logprobs[torch.as_tensor(numbers)], self.settings,
+                )  # fmt: skip
+            return self._minibatch(batch, numbers)
+
+        return take_steps(
+            self.optimiser,
+            self.settings,
+            minibatch,
+            count=len(batch.rows.tokens),
+            seed=self.seed,
+            stage="ppo",
+            update=self.updates_done,
+            updates=self.total_updates,
+        )
 
     def _minibatch(self, batch: _Batch, numbers: Sequence[int]) -> dict[str, float]:
         """Gradients of one minibatch, split into micro-batches, and its figures."""
         settings = self.settings
-        # What an earlier step left behind when it was refused halfway is no part of this one.
-        self.optimiser.zero_grad(set_to_none=True)
         tokens = batch.rows.response_mask[torch.as_tensor(numbers)].sum()
         sums: dict[str, float] = {}
         for part in chunks(len(numbers), settings.micro_batch_size):

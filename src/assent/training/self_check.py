@@ -1,4 +1,4 @@
-"""PPO's self-check: the policy that is trained must be the policy that sampled.
+"""The self-check of policy gradients: the policy that is trained must be the one that sampled.
 
 On the first minibatch, before any weight has changed, every recomputed log-probability must be the
 one its token was drawn at. Dropout left on, a forgotten temperature or wrong padding shows here, at
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from assent.config.ppo import PpoSettings
+from assent.config.policy_gradient import RlSettings
 from assent.errors import SelfCheckFailed
 from assent.models.scoring import score
 from assent.models.tokens import Rows
@@ -35,7 +35,11 @@ class SelfCheck(NamedTuple):
 
 @torch.no_grad()
 def check_policy(
-    policy: PreTrainedModel, rows: Rows, drawn_logprobs: Tensor, settings: PpoSettings
+    policy: PreTrainedModel,
+    rows: Rows,
+    drawn_logprobs: Tensor,
+    settings: RlSettings,
+    stage: str = "ppo",
 ) -> SelfCheck:
     """Score the rows as training does and compare with what the tokens were drawn at.
 
@@ -44,6 +48,7 @@ def check_policy(
         rows: the rollouts of the first minibatch.
         drawn_logprobs: of their tokens, from the sampler.
         settings: temperature, precision and clip range.
+        stage: named in the error.
 
     Raises:
         SelfCheckFailed: they differ by more than arithmetic explains.
@@ -61,11 +66,11 @@ def check_policy(
     check = SelfCheck(
         float(loss.ratio_max_deviation), float(loss.approximate_kl), float(loss.clip_fraction)
     )
-    require_agreement(check, settings.precision)
+    require_agreement(check, settings.precision, stage)
     return check
 
 
-def require_agreement(check: SelfCheck, precision: str) -> None:
+def require_agreement(check: SelfCheck, precision: str, stage: str = "ppo") -> None:
     """Stop when the policy does not reproduce the probabilities it sampled at.
 
     In float32 the ratio may be off by less than 1e-4, the approximate KL by less than 1e-6 nats,
@@ -82,15 +87,15 @@ def require_agreement(check: SelfCheck, precision: str) -> None:
     if check.ratio_deviation < tolerance and (small or not exact):
         return
     cause = (
-        "the deviation is that of low-precision arithmetic: set ppo.precision to what the model "
-        "really runs in, or load the model in float32"
+        f"the deviation is that of low-precision arithmetic: set {stage}.precision to what the "
+        "model really runs in, or load the model in float32"
         if check.ratio_deviation <= BFLOAT16_TOLERANCE
         else "the policy samples from another distribution than it is trained on: look at the "
         "sampling temperature, top-k or top-p in a generation config, dropout that is on, padding "
         "or position ids, or weights that changed between sampling and training"
     )
     message = (
-        "PPO's self-check failed: on the first minibatch |ratio - 1| is "
+        f"{stage.upper()}'s self-check failed: on the first minibatch |ratio - 1| is "
         f"{check.ratio_deviation:.2g} (below {tolerance:g} is right), approximate KL "
         f"{check.approximate_kl:.2g} nats, clip fraction {check.clip_fraction:.2g}; "
         f"most likely {cause}"
