@@ -13,10 +13,12 @@ from typing import Final, Literal, get_args
 
 from assent.types import PromptKind
 
-Stage = Literal["pretrain", "sft", "reward", "ppo", "best_of_n", "raft", "trajectory"]
+Stage = Literal[
+    "pretrain", "sft", "reward", "ppo", "rloo", "grpo", "best_of_n", "raft", "trajectory"
+]
 
 ALL_TRAINING: Final[tuple[Stage, ...]] = (
-    "pretrain", "sft", "reward", "ppo", "best_of_n", "raft",
+    "pretrain", "sft", "reward", "ppo", "rloo", "grpo", "best_of_n", "raft",
 )  # fmt: skip
 LANGUAGE: Final[tuple[Stage, ...]] = ("pretrain", "sft")
 
@@ -40,7 +42,10 @@ class Metric:
 
 _PPO: Final[tuple[Stage, ...]] = ("ppo",)
 _BEST_OF: Final[tuple[Stage, ...]] = ("best_of_n", "raft")
-_SAMPLED: Final[tuple[Stage, ...]] = (*_PPO, *_BEST_OF)
+_GROUPS: Final[tuple[Stage, ...]] = ("rloo", "grpo")
+_GRADIENT: Final[tuple[Stage, ...]] = (*_PPO, *_GROUPS)
+"""Stages that take policy-gradient steps."""
+_SAMPLED: Final[tuple[Stage, ...]] = (*_GRADIENT, *_BEST_OF)
 """Stages that draw responses and have them rewarded."""
 _REWARD: Final[tuple[Stage, ...]] = ("reward",)
 _TRAJECTORY: Final[tuple[Stage, ...]] = ("trajectory",)
@@ -118,7 +123,7 @@ _TABLE: Final = (
         _REWARD,
         "rewards/rejected",
     ),
-    # PPO: what it aims at
+    # PPO and its kin: what they aim at
     Metric(
         "policy/kl_nats",
         "nats",
@@ -144,24 +149,26 @@ _TABLE: Final = (
         "reward/kl_penalty_mean",
         "reward",
         "Minus the KL coefficient times the KL of a rollout; mean over rollouts.",
-        _PPO,
+        _GRADIENT,
         "objective/non_score_reward",
     ),
     Metric(
         "reward/total_mean",
         "reward",
-        "Score plus KL penalty of a rollout: what PPO maximises; mean over rollouts.",
-        _PPO,
+        "Score plus KL penalty of a rollout: what is maximised; mean over rollouts.",
+        _GRADIENT,
         "objective/rlhf_reward",
     ),
-    Metric("reward/clipped_share", "share", "Scores that the safety clip changed.", _PPO),
-    Metric("policy/kl_coef", "reward", "Reward lost per nat of KL, as used in the step.", _PPO),
-    # PPO: how the update went
+    Metric("reward/clipped_share", "share", "Scores that the safety clip changed.", _GRADIENT),
+    Metric(
+        "policy/kl_coef", "reward", "Reward lost per nat of KL, as used in the step.", _GRADIENT
+    ),
+    # PPO and its kin: how the update went
     Metric(
         "loss/policy",
         "1",
-        "Clipped policy loss, mean over tokens.",
-        _PPO,
+        "Clipped policy loss, averaged as the settings say; PPO: mean over tokens.",
+        _GRADIENT,
         "loss/policy_avg",
     ),
     Metric(
@@ -175,14 +182,14 @@ _TABLE: Final = (
         "policy/approx_kl_nats",
         "nats",
         "Half the mean squared log-ratio to the sampling policy, over real tokens.",
-        _PPO,
+        _GRADIENT,
         "policy/approxkl_avg",
     ),
     Metric(
         "policy/clip_fraction",
         "share",
         "Tokens whose probability ratio was clipped.",
-        _PPO,
+        _GRADIENT,
         "policy/clipfrac_avg",
     ),
     Metric(
@@ -196,14 +203,14 @@ _TABLE: Final = (
         "policy/ratio_mean",
         "1",
         "Probability ratio to the sampling policy, mean over real tokens.",
-        _PPO,
+        _GRADIENT,
         "val/ratio",
     ),
     Metric(
         "policy/ratio_deviation",
         "1",
         "Largest |ratio - 1| in the first minibatch, before any update: the self-check.",
-        _PPO,
+        _GRADIENT,
     ),
     Metric(
         "value/explained_variance",
@@ -211,6 +218,8 @@ _TABLE: Final = (
         "Share of the returns' variance that the value head predicts; at most 1.",
         _PPO,
     ),
+    Metric("loss/kl", "reward", "The KL term of the loss, its coefficient included.", _GROUPS),
+    Metric("reward/baseline", "reward", "What REINFORCE compares the next batch with.", _GROUPS),
     Metric("policy/length_tokens", "tokens", "Length of a rollout, EOS included.", _SAMPLED),
     Metric("policy/missing_eos_share", "share", "Rollouts cut off before they ended.", _SAMPLED),
     Metric("data/episodes", "1", "Rollouts sampled so far.", _SAMPLED, "episode"),
@@ -235,8 +244,8 @@ _TABLE: Final = (
     Metric(
         "reward/undecided_share",
         "share",
-        "Prompts whose responses all score the same, so that what is kept is chance.",
-        _BEST_OF,
+        "Prompts whose responses all score the same: nothing to compare, what is kept is chance.",
+        (*_GROUPS, *_BEST_OF),
     ),
     # The points of a trajectory
     Metric("heldout/kl_nats", "nats", "KL to the reference.", _TRAJECTORY),

@@ -1,6 +1,6 @@
 """Settings of the policy gradients without a value head: the stages rloo and grpo."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -33,7 +33,10 @@ class KlInLoss(Settings):
 
 
 class PolicyGradientSettings(Settings):
-    """How a policy gradient without a value head runs."""
+    """A policy gradient without a value head; as it comes, RLOO (Ahmadian et al. 2024)."""
+
+    stage: ClassVar[str] = "rloo"
+    """Whose settings these are: a part of every seed, and named in errors."""
 
     updates: PositiveInt = 60
     """Batches of rollouts, each sampled from the newest policy."""
@@ -128,12 +131,10 @@ class PolicyGradientSettings(Settings):
         return self
 
 
-class RlooSettings(PolicyGradientSettings):
-    """REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024), KL paid in the reward."""
-
-
 class GrpoSettings(PolicyGradientSettings):
-    """Group-relative policy optimisation (Shao et al. 2024), KL as a term of the loss."""
+    """The same as GRPO has it (Shao et al. 2024), KL as a term of the loss."""
+
+    stage: ClassVar[str] = "grpo"
 
     prompts_per_update: PositiveInt = 32
     """Prompts asked for each update."""

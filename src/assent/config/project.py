@@ -10,6 +10,7 @@ from assent.config.best_of import BestOfNSettings, RaftSettings
 from assent.config.labelling import LabellingSettings
 from assent.config.loop import AlmanacSettings, LoopSettings
 from assent.config.optimiser import Device
+from assent.config.policy_gradient import GrpoSettings, PolicyGradientSettings
 from assent.config.ppo import FixedKl, PpoSettings, SamplingSettings
 from assent.config.pretraining import PretrainSettings
 from assent.config.prompts import PromptSettings
@@ -56,6 +57,8 @@ class ProjectSettings(Settings):
     sft: SftSettings = SftSettings()
     reward: RewardSettings = RewardSettings()
     ppo: PpoSettings = PpoSettings()
+    rloo: PolicyGradientSettings = PolicyGradientSettings()
+    grpo: GrpoSettings = GrpoSettings()
     best_of_n: BestOfNSettings = BestOfNSettings()
     raft: RaftSettings = RaftSettings()
     loop: LoopSettings = LoopSettings()

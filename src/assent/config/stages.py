@@ -6,12 +6,14 @@ TRAINING: Final[dict[str, str]] = {
     "sft": "Train the policy on demonstrations.",
     "reward": "Train a reward model on a snapshot of all judgements so far.",
     "ppo": "Optimise the policy against the reward model, held near the reference by a KL penalty.",
+    "rloo": "The same without a value head: responses to a prompt are compared (RLOO).",
+    "grpo": "The same in units of their spread (GRPO); Dr. GRPO and REINFORCE by a setting.",
     "best-of-n": "Draw n responses a prompt, once, and fine-tune the policy on the best.",
     "raft": "The same again and again, from the newest policy (RAFT).",
 }
 """Every stage of `assent train`, with its help."""
 
-POLICY: Final = ("ppo", "best-of-n", "raft")
+POLICY: Final = ("ppo", "rloo", "grpo", "best-of-n", "raft")
 """Those that improve a policy: what `loop.method` may name. Each has a section of its name."""
 
 

@@ -119,7 +119,7 @@ def by_group(
     if samples < 2 or len(values) % samples:
         message = f"{len(values)} responses are no whole number of groups of {samples}, 2 or more"
         raise ValueError(message)
-    return values.unflatten(0, (-1, samples))
+    return values.reshape(len(values) // samples, samples, values.shape[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Protocol
 from assent.config.stages import POLICY
 from assent.rounds import stages
 from assent.rounds.best_of_stages import best_of_n, raft
+from assent.rounds.policy_gradient_stages import grpo, rloo
 from assent.rounds.trajectory import point_steps
 from assent.rounds.workspace import Workspace
 from assent.store import ModelVersion, Snapshot
@@ -79,7 +80,13 @@ def _ppo(
     )
 
 
-_METHODS = (Method("ppo", _ppo), Method("best-of-n", best_of_n), Method("raft", raft))
+_METHODS = (
+    Method("ppo", _ppo),
+    Method("rloo", rloo),
+    Method("grpo", grpo),
+    Method("best-of-n", best_of_n),
+    Method("raft", raft),
+)
 
 METHODS: Mapping[str, Method] = {method.stage: method for method in _METHODS}
 assert set(METHODS) == set(POLICY)

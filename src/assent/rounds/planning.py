@@ -8,6 +8,7 @@ from typing import Any
 from transformers import AutoConfig, LlamaConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from assent.config.best_of import BestOfNSettings
+from assent.config.policy_gradient import PolicyGradientSettings, RlSettings
 from assent.config.pretraining import PretrainSettings
 from assent.config.stages import section_of
 from assent.models.tokens import encode_prompts, encode_responses
@@ -184,7 +185,22 @@ class _Planner:
     def ppo(self, name: str) -> Plan:
         """PPO with the settings as they are."""
         settings = self._settings.ppo
-        rows = settings.micro_batch_size or settings.rollouts_per_update // settings.minibatches
+        separate = settings.value_model.kind == "separate"
+        values = self._shape.hidden + 1 + (self._trunk() if separate else 0)
+        return self._gradient(name, settings, values)
+
+    def rloo(self, name: str) -> Plan:
+        """RLOO with the settings as they are."""
+        return self._gradient(name, self._settings.rloo, 0)
+
+    def grpo(self, name: str) -> Plan:
+        """GRPO with the settings as they are."""
+        return self._gradient(name, self._settings.grpo, 0)
+
+    def _gradient(self, name: str, settings: RlSettings, trained_besides: int) -> Plan:
+        """A stage that samples, scores and takes policy-gradient steps."""
+        drawn = settings.rollouts_per_update
+        rows = settings.micro_batch_size or drawn // settings.minibatches
         longest = max(self._prompts(), default=0)
         new = settings.sampling.max_new_tokens
         tokens = longest + new
@@ -196,9 +212,8 @@ class _Planner:
             scored=new,
             bfloat16=settings.precision == "bfloat16",
             checkpointing=settings.gradient_checkpointing,
-            rollouts=settings.rollouts_per_update,
+            rollouts=drawn,
         )
-        separate = settings.value_model.kind == "separate"
         held = 0 if settings.lora else self._shape.parameters
         if settings.reward.kind == "model":
             held += self._trunk()
@@ -206,15 +221,18 @@ class _Planner:
             "prompts": len(self._prompts()),
             "longest_prompt_tokens": longest,
             "updates": settings.updates,
-            "rollouts": settings.updates * settings.rollouts_per_update,
+            "rollouts": settings.updates * drawn,
             "optimiser_steps": settings.updates * settings.epochs * settings.minibatches,
             "epochs": settings.epochs,
-            "minibatch_size": settings.rollouts_per_update // settings.minibatches,
-            "passes_per_step": -(-settings.rollouts_per_update // settings.minibatches // rows),
-            "tokens_sampled_at_most": settings.updates * settings.rollouts_per_update * new,
+            "minibatch_size": drawn // settings.minibatches,
+            "passes_per_step": -(-drawn // settings.minibatches // rows),
+            "tokens_sampled_at_most": settings.updates * drawn * new,
         }
-        besides = self._shape.hidden + 1 + (self._trunk() if separate else 0)
-        found = footprint(self._shape, held, work, lora=settings.lora, trained_besides=besides)
+        if isinstance(settings, PolicyGradientSettings):
+            schedule["samples_per_prompt"] = settings.samples_per_prompt
+        found = footprint(
+            self._shape, held, work, lora=settings.lora, trained_besides=trained_besides
+        )
         return self._plan(name, schedule, found)
 
     def best_of_n(self, name: str) -> Plan:
