@@ -13,6 +13,8 @@ Verdict = Literal["first", "second", "tie", "both_bad", "cannot_judge"]
 """What came back for a comparison; `first` and `second` name the sides as stored, not as shown."""
 
 PromptKind = Literal["plain", "few_shot", "user"]
+Aggregate = Literal["mean", "min", "mean_minus_variance", "mean_minus_std"]
+"""How the rewards of an ensemble's members become one; see `objectives.aggregation`."""
 Split = Literal["train", "validation", "test"]
 """train: sampled, judged and optimised on. validation: promotion only. test: measured only."""
 
@@ -87,6 +89,40 @@ class PreferencePair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MarkedResponse:
+    """One training example of KTO: a response that somebody marked good or bad."""
+
+    prompt: str
+    response: str
+    good: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankedResponses:
+    """Two or more responses to one prompt in somebody's order: one judgement, or one ranking."""
+
+    prompt: str
+    responses: tuple[str, ...]
+    ranks: tuple[int, ...]
+    """In the order of `responses`: 0 is best, and equal ranks are ties."""
+    strength: int | None = None
+    """How clearly the better of two won, 1 (barely) to 4 (much), where the annotator said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatedResponse:
+    """One response with a number on each of some named axes."""
+
+    prompt: str
+    response: str
+    axes: Mapping[str, float]
+
+
+RewardExample = PreferencePair | RankedResponses | RatedResponse
+"""What a reward model can learn from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Demonstration:
     """One supervised example: the response somebody wrote for a prompt."""
 
@@ -109,6 +145,16 @@ class Judge(Protocol):
     def judge(self, pairs: Sequence[ResponsePair], seed: int) -> Sequence[Verdict]:
         """One verdict a pair, in order; the same seed gives the same verdicts."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principle:
+    """One principle of a constitution: what to criticise, to revise and to compare by."""
+
+    name: str
+    critique: str
+    revision: str
+    compare: str
 
 
 @dataclass(frozen=True, slots=True)
