@@ -19,7 +19,9 @@ class PromotionSettings(Settings):
 class LoopSettings(Settings):
     """How the rounds go."""
 
-    method: Literal["ppo", "rloo", "grpo", "best-of-n", "raft"] = "ppo"
+    method: Literal[
+        "ppo", "rloo", "grpo", "best-of-n", "raft", "dpo", "kto", "ilf", "constitutional"
+    ] = "ppo"
     """The stage that improves the policy in each round; its settings are in its own section."""
     rounds: PositiveInt = 2
     """How often the loop is gone through: ask, reward model, PPO."""

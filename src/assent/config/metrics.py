@@ -14,13 +14,15 @@ from typing import Final, Literal, get_args
 from assent.types import PromptKind
 
 Stage = Literal[
-    "pretrain", "sft", "reward", "ppo", "rloo", "grpo", "best_of_n", "raft", "trajectory"
-]
+    "pretrain", "sft", "reward", "ppo", "rloo", "grpo", "best_of_n", "raft", "dpo", "kto",
+    "ilf", "constitutional", "trajectory",
+]  # fmt: skip
 
 ALL_TRAINING: Final[tuple[Stage, ...]] = (
     "pretrain", "sft", "reward", "ppo", "rloo", "grpo", "best_of_n", "raft",
+    "dpo", "kto", "ilf", "constitutional",
 )  # fmt: skip
-LANGUAGE: Final[tuple[Stage, ...]] = ("pretrain", "sft")
+LANGUAGE: Final[tuple[Stage, ...]] = ("pretrain", "sft", "ilf", "constitutional")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ _GRADIENT: Final[tuple[Stage, ...]] = (*_PPO, *_GROUPS)
 """Stages that take policy-gradient steps."""
 _SAMPLED: Final[tuple[Stage, ...]] = (*_GRADIENT, *_BEST_OF)
 """Stages that draw responses and have them rewarded."""
+_DIRECT: Final[tuple[Stage, ...]] = ("dpo", "kto")
+"""Stages that learn from judgements without a reward model."""
 _REWARD: Final[tuple[Stage, ...]] = ("reward",)
 _TRAJECTORY: Final[tuple[Stage, ...]] = ("trajectory",)
 
@@ -246,6 +250,69 @@ _TABLE: Final = (
         "share",
         "Prompts whose responses all score the same: nothing to compare, what is kept is chance.",
         (*_GROUPS, *_BEST_OF),
+    ),
+    # Learning from judgements directly
+    Metric(
+        "loss/preference",
+        "1",
+        "Loss of the pairs or marked responses; DPO: nats a pair.",
+        _DIRECT,
+        "train/loss",
+    ),
+    Metric(
+        "loss/chosen_nll_nats",
+        "nats",
+        "Negative log-likelihood of the chosen responses, a token.",
+        ("dpo",),
+    ),
+    Metric(
+        "implicit_reward/chosen_mean",
+        "1",
+        "beta times the log-ratio to the reference of chosen (good) responses; SimPO: a token's.",
+        _DIRECT,
+        "rewards/chosen",
+    ),
+    Metric(
+        "implicit_reward/rejected_mean",
+        "1",
+        "The same of rejected (bad) responses.",
+        _DIRECT,
+        "rewards/rejected",
+    ),
+    Metric(
+        "implicit_reward/margin_mean",
+        "1",
+        "Chosen implicit reward minus rejected one.",
+        ("dpo",),
+        "rewards/margins",
+    ),
+    Metric(
+        "implicit_reward/accuracy",
+        "share",
+        "Pairs whose chosen response has the higher implicit reward; equal ones count half.",
+        ("dpo",),
+        "rewards/accuracies",
+    ),
+    Metric(
+        "policy/chosen_logprob_nats",
+        "nats",
+        "Log-probability of a chosen (good) response; it may fall while margins grow.",
+        _DIRECT,
+        "logps/chosen",
+    ),
+    Metric(
+        "policy/rejected_logprob_nats",
+        "nats",
+        "Log-probability of a rejected (bad) response.",
+        _DIRECT,
+        "logps/rejected",
+    ),
+    Metric(
+        "policy/kl_baseline_nats",
+        "nats",
+        "What KTO measures gains from: mean log-ratio of foreign responses, at least 0.",
+        ("kto",),
+        "kl",
     ),
     # The points of a trajectory
     Metric("heldout/kl_nats", "nats", "KL to the reference.", _TRAJECTORY),

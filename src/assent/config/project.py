@@ -8,10 +8,12 @@ from assent.config.audit import AuditSettings
 from assent.config.base import PositiveInt, Seed, Settings
 from assent.config.best_of import BestOfNSettings, RaftSettings
 from assent.config.labelling import LabellingSettings
+from assent.config.language_feedback import ConstitutionalSettings, IlfSettings
 from assent.config.loop import AlmanacSettings, LoopSettings
 from assent.config.optimiser import Device
 from assent.config.policy_gradient import GrpoSettings, PolicyGradientSettings
 from assent.config.ppo import FixedKl, PpoSettings, SamplingSettings
+from assent.config.preference import DpoSettings, KtoSettings
 from assent.config.pretraining import PretrainSettings
 from assent.config.prompts import PromptSettings
 from assent.config.reward import RewardSettings
@@ -61,6 +63,10 @@ class ProjectSettings(Settings):
     grpo: GrpoSettings = GrpoSettings()
     best_of_n: BestOfNSettings = BestOfNSettings()
     raft: RaftSettings = RaftSettings()
+    dpo: DpoSettings = DpoSettings()
+    kto: KtoSettings = KtoSettings()
+    ilf: IlfSettings = IlfSettings()
+    constitutional: ConstitutionalSettings = ConstitutionalSettings()
     loop: LoopSettings = LoopSettings()
     labelling: LabellingSettings = LabellingSettings()
     audits: AuditSettings = AuditSettings()

@@ -82,6 +82,7 @@ class KeptAnswers:
             JudgeUnfit: too many answers are late, nonsense, or to prompts that do not fit.
             WriterError: the writer cannot be reached; what was answered is kept.
         """
+
         def asked(part: Sequence[Question]) -> Sequence[Any]:
             prompts = [one.prompt for one in part]
             seeds = [derive_seed(seed, step, one.key) for one in part]

@@ -311,9 +311,7 @@ def read_option(text: str, options: Sequence[str]) -> int | None:
     answer, and the only one that occurs as a word. Single letters are read as they are written;
     longer options in any case.
     """
-    forms = [
-        re.escape(one) if len(one) == 1 else f"(?i:{re.escape(one)})" for one in options
-    ]
+    forms = [re.escape(one) if len(one) == 1 else f"(?i:{re.escape(one)})" for one in options]
     for number, form in enumerate(forms):
         if re.fullmatch(rf"[\W_]*{form}[\W_]*", text):
             return number

@@ -10,7 +10,9 @@ from typing import Protocol
 from assent.config.stages import POLICY
 from assent.rounds import stages
 from assent.rounds.best_of_stages import best_of_n, raft
+from assent.rounds.language_stages import constitutional, ilf
 from assent.rounds.policy_gradient_stages import grpo, rloo
+from assent.rounds.preference_stages import dpo, kto
 from assent.rounds.trajectory import point_steps
 from assent.rounds.workspace import Workspace
 from assent.store import ModelVersion, Snapshot
@@ -55,7 +57,10 @@ class Method:
     stage: str
     train: Train
     rewarded: bool = True
-    """It optimises a reward; otherwise it learns from the judgements of a snapshot."""
+    """It optimises a reward; otherwise it learns from the judgements of a snapshot, unless its
+    settings name a reward all the same, as DPO's do for pairs that a reward makes."""
+    judged: bool = True
+    """Without a reward it learns from judgements; otherwise from other things that people say."""
 
 
 def _ppo(
@@ -86,6 +91,10 @@ _METHODS = (
     Method("grpo", grpo),
     Method("best-of-n", best_of_n),
     Method("raft", raft),
+    Method("dpo", dpo, rewarded=False),
+    Method("kto", kto, rewarded=False),
+    Method("ilf", ilf, rewarded=False, judged=False),
+    Method("constitutional", constitutional, rewarded=False, judged=False),
 )
 
 METHODS: Mapping[str, Method] = {method.stage: method for method in _METHODS}

@@ -9,7 +9,9 @@ from transformers import AutoConfig, LlamaConfig, PretrainedConfig, PreTrainedTo
 
 from assent.config.best_of import BestOfNSettings
 from assent.config.policy_gradient import PolicyGradientSettings, RlSettings
+from assent.config.preference import BestWorstPairs, DpoSettings, KtoSettings
 from assent.config.pretraining import PretrainSettings
+from assent.config.sft import SftSettings
 from assent.config.stages import section_of
 from assent.models.tokens import encode_prompts, encode_responses
 from assent.rounds import stages
@@ -89,7 +91,7 @@ def plan_loop(root: Path, *, rounds: int | None) -> list[Plan]:
             judged = taken.get(f"round-{number}", max(asked, planner.judged_now()))
             plans.append(planner.reward(f"round-{number}-reward", judged))
             method = settings.loop.method
-            plans.append(planner.policy(method, f"round-{number}-{method}"))
+            plans.append(planner.policy(method, f"round-{number}-{method}", judged))
         return [plan for plan in plans if plan.name not in done]
 
 
@@ -105,6 +107,7 @@ class _Planner:
             self._config = AutoConfig.from_pretrained(workspace.path(start))
             self._tokenizer = workspace.tokenizer(start)
         self._shape = shape_of(self._config)
+        self._judged = 0
 
     def judged_now(self) -> int:
         """Judgements for the reward model that stand now."""
@@ -177,8 +180,15 @@ class _Planner:
         notes = ["ties and judgements without a winner are left out, which makes it fewer"]
         return self._plan(name, schedule, found, notes)
 
-    def policy(self, stage: str, name: str) -> Plan:
-        """The stage that improves the policy, by the planner of its name."""
+    def policy(self, stage: str, name: str, judgements: int | None = None) -> Plan:
+        """The stage that improves the policy, by the planner of its name.
+
+        Args:
+            stage: of `config.stages.POLICY`.
+            name: of the run.
+            judgements: to learn from; those that stand now if left out.
+        """
+        self._judged = self.judged_now() if judgements is None else judgements
         planned: Plan = getattr(self, section_of(stage))(name)
         return planned
 
@@ -274,6 +284,110 @@ class _Planner:
             "tokens_sampled_at_most": drawn * new,
         }
         return self._plan(name, schedule, footprint(self._shape, held, work, lora=settings.lora))
+
+    def ilf(self, name: str) -> Plan:
+        """ILF on the criticism that is there, or that the embedded world will give at most."""
+        settings = self._settings.ilf
+        criticisms = self._criticisms()
+        asked = criticisms * settings.refinements
+        schedule = {"criticisms": criticisms, "refinements": asked, "judgements_at_most": asked}
+        return self._learnt(name, schedule, settings.sft, criticisms)
+
+    def constitutional(self, name: str) -> Plan:
+        """The supervised half of Constitutional AI."""
+        settings = self._settings.constitutional
+        prompts = min(settings.prompts, len(self._prompts()))
+        schedule = {
+            "prompts": prompts,
+            "critiques": prompts * settings.revisions,
+            "revisions": prompts * settings.revisions,
+        }
+        return self._learnt(name, schedule, settings.sft, prompts)
+
+    def _learnt(
+        self, name: str, asked: dict[str, int], settings: SftSettings, learned: int
+    ) -> Plan:
+        """Fine-tuning on so many responses that a model has still to write."""
+        tokens = min(settings.max_tokens, self._longest())
+        rows = min(settings.micro_batch_size or settings.batch_size, max(learned, 1))
+        work = Work(
+            rows=rows,
+            tokens=tokens,
+            scored=tokens,
+            bfloat16=settings.precision == "bfloat16",
+            checkpointing=settings.gradient_checkpointing,
+        )
+        schedule = {
+            **asked,
+            "learned_at_most": learned,
+            "epochs": settings.epochs,
+            "batch_size": settings.batch_size,
+            "optimiser_steps_at_most": settings.epochs * -(-learned // settings.batch_size),
+        }
+        notes = [] if learned else ["there is nothing to learn from yet"]
+        return self._plan(
+            name, schedule, footprint(self._shape, 0, work, lora=settings.lora), notes
+        )
+
+    def _criticisms(self) -> int:
+        store = self._workspace.project.store
+        mine = {prompt.id for prompt in store.prompts("train")}
+        stored = sum(one.prompt_id in mine for one in store.criticisms())
+        return stored if self._workspace.world is None else stored + len(self._prompts())
+
+    def dpo(self, name: str) -> Plan:
+        """DPO and its family on the judged pairs, or on those that a reward makes."""
+        settings, made = self._settings.dpo, self._settings.dpo.pairs
+        if isinstance(made, BestWorstPairs):
+            drawn = made.prompts * made.samples
+            schedule, pairs = {"rollouts": drawn, "pairs_at_most": made.prompts}, made.prompts
+            notes: list[str] = []
+        else:
+            pairs = round(self._judged * (1 - self._settings.reward.held_out_share))
+            schedule = {"judgements": self._judged, "pairs_about": pairs}
+            notes = ["ties and judgements without a winner are left out, which makes it fewer"]
+        has_reference = settings.loss.kind != "simpo" and settings.lora is None
+        return self._preferred(name, settings, schedule, pairs, 2, notes, held=has_reference)
+
+    def kto(self, name: str) -> Plan:
+        """KTO on thumbs, and on comparisons taken apart."""
+        rated = len(self._workspace.project.store.ratings())
+        share = 1 - self._settings.reward.held_out_share
+        marked = round((2 * self._judged + rated) * share)
+        schedule = {"judgements": self._judged, "ratings": rated, "marked_about": marked}
+        settings = self._settings.kto
+        return self._preferred(name, settings, schedule, marked, 1, [], held=settings.lora is None)
+
+    def _preferred(
+        self,
+        name: str,
+        settings: DpoSettings | KtoSettings,
+        schedule: dict[str, int],
+        examples: int,
+        sides: int,
+        notes: list[str],
+        *,
+        held: bool,
+    ) -> Plan:
+        """Learning from so many examples, of so many responses each."""
+        rows = min(settings.micro_batch_size or settings.batch_size, max(examples, 1))
+        work = Work(
+            rows=sides * rows,
+            tokens=min(settings.max_tokens, self._longest()),
+            scored=min(settings.max_tokens, settings.sampling.max_new_tokens),
+            bfloat16=settings.precision == "bfloat16",
+            checkpointing=settings.gradient_checkpointing,
+        )
+        whole = {
+            **schedule,
+            "epochs": settings.epochs,
+            "batch_size": settings.batch_size,
+            "optimiser_steps": settings.epochs * -(-examples // settings.batch_size),
+            "passes_per_step": -(-settings.batch_size // rows),
+        }
+        reference = self._shape.parameters if held else 0
+        found = footprint(self._shape, reference, work, lora=settings.lora)
+        return self._plan(name, whole, found, notes)
 
     def _plan(
         self, name: str, schedule: dict[str, int], memory: Footprint, notes: list[str] | None = None

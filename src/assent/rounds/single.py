@@ -1,12 +1,15 @@
 """One stage by itself, as `assent train` runs it: from the newest models of a project."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from assent.audit.reward_accuracy import reward_accuracy
+from assent.config.rewards import RewardSource
 from assent.config.stages import section_of
 from assent.errors import DataError
 from assent.models.rewards import TextReward
+from assent.rounds.language_stages import REPORT_FILE
 from assent.rounds.material import preferences
 from assent.rounds.methods import METHODS
 from assent.rounds.stages import newest, reference_of, reward, sft, start_of
@@ -50,20 +53,32 @@ def run_stage(
             found = reward_accuracy(TextReward.load(workspace.path(made)), split.held_out)
             return {**result, **found.as_dict()}
         method = METHODS[stage]
+        rewarded = method.rewarded or _reward_source(workspace, stage) is not None
         made = method.train(
             workspace,
             name,
             policy=reference,
             reference=reference,
-            reward_model=_own_reward(workspace, stage) if method.rewarded else None,
-            snapshot=None if method.rewarded else _snapshot_of(workspace, name),
+            reward_model=_own_reward(workspace, stage) if rewarded else None,
+            snapshot=(
+                None if rewarded or not method.judged else _snapshot_of(workspace, name)
+            ),
         )
         return _result(workspace, made)
 
 
+def _reward_source(workspace: Workspace, stage: str) -> RewardSource | None:
+    """What a stage's settings are rewarded with; None where they name nothing."""
+    source: RewardSource | None = getattr(
+        getattr(workspace.settings, section_of(stage)), "reward", None
+    )
+    return source
+
+
 def _own_reward(workspace: Workspace, stage: str) -> ModelVersion | None:
     """The newest reward model of the project, unless the stage's settings name another reward."""
-    source = getattr(workspace.settings, section_of(stage)).reward
+    source = _reward_source(workspace, stage)
+    assert source is not None
     if source.kind != "model" or source.path is not None:
         return None
     return newest(workspace, "reward", "assent train reward")
@@ -96,9 +111,11 @@ def _run_name(workspace: Workspace, stage: str, *, resume: bool) -> str:
 
 
 def _result(workspace: Workspace, made: ModelVersion) -> dict[str, Any]:
+    report = workspace.folder(made.name).path / REPORT_FILE
     return {
         "run": made.run_id,
         "model": made.path,
         "metrics": workspace.project.relative(workspace.folder(made.name).path / "metrics.jsonl"),
         "seed": workspace.seed,
+        **(json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}),
     }

@@ -20,6 +20,7 @@ from assent.objectives.masks import position_ids, right_pad
 from assent.objectives.seeds import derive_seed
 from assent.training.memory import enable_recomputing, memory_advice, recomputing
 from assent.training.optimising import build_optimiser, optimiser_step, require_finite
+from assent.training.points import OnPoint, Points, PointsOf
 from assent.training.run_folder import RunFolder, fingerprint
 from assent.types import Progress
 
@@ -57,10 +58,13 @@ def train_language(
     settings: Settings,
     run: RunFolder,
     progress: Progress,
+    points: PointsOf | None = None,
+    on_point: OnPoint | None = None,
 ) -> PreTrainedModel:
     """Run all steps of a plan from where the run folder stands; the model is changed in place.
 
     Dropout is off throughout. With an adapter only that is trained, and it is merged at the end.
+    A point is passed before the state after it is saved, so a run that goes on passes it again.
     """
     order = (str(number) for batch in plan.batches for number in batch)
     run.begin(settings, seed=plan.seed, data=fingerprint((one.tokens for one in examples), order))
@@ -77,7 +81,15 @@ def train_language(
     largest = max((len(batch) for batch in plan.batches), default=1)
     micro_batch = min(plan.micro_batch_size or largest, largest)
     with memory_advice(plan.stage, micro_batch=micro_batch, device=model.device):
-        _steps(model, tokenizer, examples, plan, run, progress)
+        kept = Points(
+            run=run,
+            policy=model,
+            tokenizer=tokenizer,
+            adapter=adapter,
+            at=points(len(plan.batches)) if points else (),
+            on_point=on_point,
+        )
+        _steps(model, tokenizer, examples, plan, run, progress, kept)
     with whole_folder(run.model) as aside:
         save_model(aside, model, tokenizer, adapter)
     run.finish()
@@ -91,12 +103,15 @@ def _steps(
     plan: LanguagePlan,
     run: RunFolder,
     progress: Progress,
+    kept: Points,
 ) -> None:
     optimiser = build_optimiser([model], plan.optimiser)
     state = run.restore({"model": model}, optimiser)
     done, seen, tokens = int(state["step"]), int(state.get("seen", 0)), int(state.get("tokens", 0))
     total = len(plan.batches)
     with run.sink(done) as sink, progress.task(plan.stage, total, done) as bar:
+        if not done:
+            kept.passed(0)
         for step in range(done, total):
             began = time.perf_counter()
             batch = plan.batches[step]
@@ -115,7 +130,10 @@ def _steps(
                     "time/step_seconds": time.perf_counter() - began,
                 },
             )
-            bar.advance(1, f"loss {loss:.3f}")
+            kept.passed(step + 1)
+            bar.advance(1, kept.note or f"loss {loss:.3f}")
+            if kept.stopped:
+                break
             if (step + 1) % plan.checkpoint_every == 0 and step + 1 < total:
                 run.save_state(
                     step + 1, {"model": model}, optimiser, {"seen": seen, "tokens": tokens}

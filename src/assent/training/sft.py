@@ -5,12 +5,14 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from assent.config.base import Settings
 from assent.config.sft import SftSettings
 from assent.errors import DataError
 from assent.models.loading import max_positions, require_fit, require_match
 from assent.models.tokens import encode_prompts, encode_responses
 from assent.training.batches import epoch_batches
 from assent.training.language import LanguagePlan, LearnedText, train_language
+from assent.training.points import OnPoint, PointsOf
 from assent.training.run_folder import RunFolder
 from assent.types import Demonstration, Progress, SilentProgress
 
@@ -25,6 +27,10 @@ def train_sft(
     run: RunFolder,
     *,
     seed: int,
+    stage: str = "sft",
+    recorded: Settings | None = None,
+    points: PointsOf | None = None,
+    on_point: OnPoint | None = None,
     progress: Progress | None = None,
 ) -> PreTrainedModel:
     """Fine-tune on demonstrations and write `run.model`.
@@ -39,6 +45,11 @@ def train_sft(
         settings: epochs, batch and optimiser.
         run: where to write and where to go on from.
         seed: of the order.
+        stage: its name, where another stage ends in fine-tuning.
+        recorded: that stage's settings, which the run folder keeps; `settings` if left out.
+        points: says of a number of steps after which of them a checkpoint is kept and `on_point`
+            called; 0 is the start.
+        on_point: see `training.points.OnPoint`.
         progress: shows steps and loss.
 
     Returns:
@@ -64,7 +75,7 @@ def train_sft(
     dropped = len(demonstrations) - len(examples)
     if not examples:
         limit = (
-            f"sft.max_tokens = {room}"
+            f"{'' if stage == 'sft' else f'{stage}.'}sft.max_tokens = {room}"
             if room == settings.max_tokens
             else f"the model's {room} positions"
         )
@@ -79,13 +90,13 @@ def train_sft(
             dropped, len(demonstrations), room,
         )  # fmt: skip
     plan = LanguagePlan(
-        stage="sft",
+        stage=stage,
         batches=epoch_batches(
             [len(one.tokens) for one in examples],
             settings.batch_size,
             settings.epochs,
             seed,
-            "sft",
+            stage,
         ),
         micro_batch_size=settings.micro_batch_size,
         precision=settings.precision,
@@ -100,7 +111,9 @@ def train_sft(
         tokenizer,
         examples,
         plan,
-        settings=settings,
+        settings=recorded or settings,
         run=run,
+        points=points,
+        on_point=on_point,
         progress=progress or SilentProgress(),
     )
