@@ -41,14 +41,16 @@ def load_causal_lm(folder: str | Path, device: torch.device | None = None) -> Pr
     return model.to(device or choose_device()).eval()  # type: ignore[arg-type,no-any-return]
 
 
-def load_reward_model(folder: str | Path, device: torch.device | None = None) -> PreTrainedModel:
-    """A reward model with one output from a Hugging Face folder (or hub id).
+def load_reward_model(
+    folder: str | Path, device: torch.device | None = None, *, outputs: int = 1
+) -> PreTrainedModel:
+    """A reward model from a Hugging Face folder (or hub id); one output, if not said otherwise.
 
     Raises:
         NotAModel: the folder holds no model, one without a reward head (a policy), or one with
             another number of outputs.
     """
-    model = _open(AutoModelForSequenceClassification, folder, num_labels=1)
+    model = _open(AutoModelForSequenceClassification, folder, num_labels=outputs)
     return model.to(device or choose_device()).eval()  # type: ignore[arg-type,no-any-return]
 
 
@@ -187,11 +189,21 @@ def new_llama(
 
 
 def reward_model_from(
-    policy_folder: str | Path, seed: int, device: torch.device | None = None
+    policy_folder: str | Path,
+    seed: int,
+    device: torch.device | None = None,
+    *,
+    outputs: int = 1,
 ) -> PreTrainedModel:
     r"""A reward model on the trunk of a policy or an encoder.
 
     Its last layer is drawn from N(0, 1 / sqrt(d + 1)), its bias, if it has one, is 0.
+
+    Args:
+        policy_folder: a Hugging Face folder or hub id.
+        seed: of the last layer.
+        device: where it goes.
+        outputs: scores a text: one, or one an axis.
 
     Raises:
         NotAModel: the folder holds no model, or of a kind that has no score head.
@@ -205,12 +217,10 @@ def reward_model_from(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _open(
-            AutoModelForSequenceClassification, policy_folder, num_labels=1, may_lack=_is_head
+            AutoModelForSequenceClassification, policy_folder, num_labels=outputs, may_lack=_is_head
         )
-        head = _last_layer(model)
-        torch.nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
-        if head.bias is not None:
-            torch.nn.init.zeros_(head.bias)
+        head = last_layer(model)
+        _draw(head)
     if head is getattr(model, "score", None):  # read at the end of a response, which eos marks
         require_fit(tokenizer, str(policy_folder))
     # Hugging Face reads the score at the last token that is not this one.
@@ -218,19 +228,36 @@ def reward_model_from(
     return model.to(device or choose_device()).eval()  # type: ignore[arg-type,no-any-return]
 
 
+def draw_head(model: PreTrainedModel, seed: int) -> None:
+    """Draw a classifier's last layer anew, from the same distribution as `reward_model_from`."""
+    head = last_layer(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = torch.nn.Linear(head.in_features, head.out_features, bias=head.bias is not None)
+        _draw(fresh)
+    head.load_state_dict(fresh.state_dict())
+
+
+def _draw(head: torch.nn.Linear) -> None:
+    torch.nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
+    if head.bias is not None:
+        torch.nn.init.zeros_(head.bias)
+
+
 def _is_head(name: str) -> bool:
     """Whether a weight belongs to what a classifier adds to a trunk."""
     return name.split(".")[0] in HEADS or ".pooler." in name
 
 
-def _last_layer(model: PreTrainedModel) -> torch.nn.Linear:
-    """The linear layer with one output that ends a classifier's head."""
+def last_layer(model: PreTrainedModel) -> torch.nn.Linear:
+    """The linear layer with an output a label that ends a classifier's head."""
+    outputs = model.config.num_labels
     for name in HEADS:
         part = getattr(model, name, None)
         layers = [
             one
             for one in (part.modules() if isinstance(part, torch.nn.Module) else [])
-            if isinstance(one, torch.nn.Linear) and one.out_features == 1
+            if isinstance(one, torch.nn.Linear) and one.out_features == outputs
         ]
         if layers:
             return layers[-1]

@@ -57,6 +57,16 @@ class Reading(Protocol):
         ...
 
 
+class HeadReading(Reading, Protocol):
+    """A reading that knows every output of a model, not only the first."""
+
+    def outputs(
+        self, model: PreTrainedModel, reads: Sequence[Read], precision: str = "float32"
+    ) -> Float[Tensor, "batch output"]:
+        """All outputs of each text: `scores` is the first of them."""
+        ...
+
+
 class ResponseEnd:
     """Read as Assent's own reward models are trained: the score stands at the end token."""
 
@@ -75,13 +85,19 @@ class ResponseEnd:
     def scores(
         self, model: PreTrainedModel, reads: Sequence[Read], precision: str = "float32"
     ) -> Float[Tensor, " batch"]:
+        """Of a model with one output."""
+        return self.outputs(model, reads, precision).squeeze(1)
+
+    def outputs(
+        self, model: PreTrainedModel, reads: Sequence[Read], precision: str = "float32"
+    ) -> Float[Tensor, "batch output"]:
         """Prompts are padded on the left and responses on the right."""
         rows = join(
             [one.prompt for one in reads],
             [one.response for one in reads],
             int(self.tokenizer.pad_token_id),
         )
-        return raw_scores(model, rows.to(model.device), precision)
+        return raw_outputs(model, rows.to(model.device), precision)
 
 
 class WholeTemplate:
@@ -108,6 +124,12 @@ class WholeTemplate:
     def scores(
         self, model: PreTrainedModel, reads: Sequence[Read], precision: str = "float32"
     ) -> Float[Tensor, " batch"]:
+        """The first output."""
+        return self.outputs(model, reads, precision)[:, 0]
+
+    def outputs(
+        self, model: PreTrainedModel, reads: Sequence[Read], precision: str = "float32"
+    ) -> Float[Tensor, "batch output"]:
         """Padded on the right; one by one where the model names no pad token."""
         return _classified(model, reads, model.config.pad_token_id, precision)
 
@@ -134,6 +156,12 @@ class PromptAndResponse:
     def scores(
         self, model: PreTrainedModel, reads: Sequence[Read], precision: str = "float32"
     ) -> Float[Tensor, " batch"]:
+        """The first output."""
+        return self.outputs(model, reads, precision)[:, 0]
+
+    def outputs(
+        self, model: PreTrainedModel, reads: Sequence[Read], precision: str = "float32"
+    ) -> Float[Tensor, "batch output"]:
         """Padded on the right."""
         return _classified(model, reads, self.tokenizer.pad_token_id, precision)
 
@@ -144,11 +172,11 @@ def reading_of(
     name: str = "auto",
     *,
     is_ours: bool = True,
-) -> Reading:
+) -> HeadReading:
     """How a model reads.
 
     Args:
-        model: a sequence classifier with one output.
+        model: a sequence classifier.
         tokenizer: its own.
         name: one of the readings, or `auto`: `pair` for an encoder; for a decoder `response_end` if
             Assent trained it or it has no chat template, `template` if it has one.
@@ -194,9 +222,9 @@ def require_room(model: PreTrainedModel, reads: Sequence[Read]) -> None:
     raise RewardError(message)
 
 
-def raw_scores(
+def raw_outputs(
     model: PreTrainedModel, rows: Rows, precision: str = "float32"
-) -> Float[Tensor, " batch"]:
+) -> Float[Tensor, "batch output"]:
     """A decoder's scores at the last real token of each row, found by the mask, never by an id."""
     with autocast(model.device, precision):
         output = model.base_model(
@@ -208,12 +236,12 @@ def raw_scores(
         hidden = output.last_hidden_state
         last = hidden[torch.arange(len(hidden), device=hidden.device), last_index(rows.mask)]
     scores: Tensor = last.float() @ score_head(model).weight.float().T
-    return scores.squeeze(1)
+    return scores
 
 
 def _classified(
     model: PreTrainedModel, reads: Sequence[Read], pad_id: int | None, precision: str
-) -> Float[Tensor, " batch"]:
+) -> Float[Tensor, "batch output"]:
     """The model's own forward pass over rows padded on the right."""
     if pad_id is None and len(reads) > 1:
         return torch.cat([_classified(model, [one], None, precision) for one in reads])
@@ -225,4 +253,4 @@ def _classified(
     with autocast(model.device, precision):
         output = model(**{name: tensor.to(model.device) for name, tensor in given.items()})
     logits: Tensor = output.logits
-    return logits[:, 0].float()
+    return logits.float()

@@ -12,16 +12,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.config.files import write_file
 from assent.errors import NotAModel, RewardError
+from assent.models.candidates import Candidates
 from assent.models.loading import load_reward_model, open_tokenizer, require_match
 from assent.models.reading import Reading, reading_of, require_room
+from assent.models.reward_axes import Axis, combine_outputs, read_axes
 from assent.models.scoring import chunks
 from assent.types import RewardFunction
 
 NORMALISATION_FILE = "reward_normalisation.json"
+ENSEMBLE_FILE = "reward_ensemble.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,25 +107,43 @@ class TextReward:
         *,
         reading: str = "auto",
         batch_size: int = 256,
+        axis: str | None = None,
     ) -> "TextReward":
         """A reward model folder with its own tokenizer, and its normalisation if it has one.
 
         Args:
-            folder: any sequence classifier with one output: a Hugging Face folder or a hub id.
+            folder: any sequence classifier with one output: a Hugging Face folder or a hub id; or
+                one of several axes that Assent trained, whose combination is the reward.
             device: where it runs.
             reading: how it reads; see `models.reading`.
             batch_size: responses a forward pass.
+            axis: the name of one axis, in place of the combination: the rating it predicts, in the
+                units of the ratings.
 
         Raises:
-            NotAModel: the folder or its normalisation file does not load.
+            NotAModel: the folder, its normalisation or its axes do not load; it holds no such axis.
             TokenizerUnfit: pad or eos is missing, or they are one token, and the model reads at
                 the response's end token; or the tokenizer has more tokens than the model.
         """
+        if (Path(folder) / ENSEMBLE_FILE).is_file():
+            message = (
+                f"{folder} is an ensemble of reward models; name one of them: {folder}/member-0"
+            )
+            raise NotAModel(message)
         file = Path(folder) / NORMALISATION_FILE
         is_ours = file.is_file()
         normalisation = Normalisation.read(file) if is_ours else Normalisation()
-        model, tokenizer = load_reward_model(folder, device), open_tokenizer(folder)
+        axes = read_axes(folder)
+        outputs = max(len(axes), 1)
+        model = load_reward_model(folder, device, outputs=outputs)
+        tokenizer = open_tokenizer(folder)
         require_match(model, tokenizer)
+        if axis is not None:
+            only = _axis(axes, axis, str(folder))
+            normalisation = Normalisation(gain=only.scale, bias=only.mean)
+            combine_outputs(model, [float(one == only) for one in axes])
+        elif axes:
+            combine_outputs(model, [one.weight for one in axes])
         if model.config.pad_token_id is None:
             # Left to itself, transformers scores a batch only where it knows the padding.
             model.config.pad_token_id = tokenizer.pad_token_id
@@ -145,6 +168,19 @@ class TextReward:
         """Normalised scores."""
         gain, bias = self.normalisation.gain, self.normalisation.bias
         return [gain * score + bias for score in self.raw(prompts, responses)]
+
+    def over(self, candidates: Candidates) -> Float[Tensor, "prompt answer"]:
+        """Normalised scores of enumerated answers, by a model on a decoder trunk; float64."""
+        return self.normalisation.gain * candidates.rewards(self.model) + self.normalisation.bias
+
+
+def _axis(axes: Sequence[Axis], name: str, folder: str) -> Axis:
+    found = next((one for one in axes if one.name == name), None)
+    if found is None:
+        known = ", ".join(one.name for one in axes) or "none"
+        message = f"{folder} has no axis {name!r}; it has {known}"
+        raise NotAModel(message)
+    return found
 
 
 def save_normalisation(folder: Path, normalisation: Normalisation) -> None:

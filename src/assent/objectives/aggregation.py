@@ -1,12 +1,9 @@
 """One reward out of several: what an ensemble says, and how far its members are apart."""
 
-from typing import Literal
-
 from jaxtyping import Float
 from torch import Tensor
 
-Aggregate = Literal["mean", "min", "mean_minus_variance", "mean_minus_std"]
-"""How members' rewards become one."""
+from assent.types import Aggregate
 
 
 def aggregate(

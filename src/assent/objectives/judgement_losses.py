@@ -16,7 +16,7 @@ def davidson_loss(
     tied: Bool[Tensor, " pair"],
     log_tie_weight: Float[Tensor, ""],
     *,
-    normaliser: float | None = None,
+    normaliser: float | int | None = None,
 ) -> Float[Tensor, ""]:
     r"""Negative log-likelihood of wins and ties under Davidson's model.
 
@@ -58,7 +58,7 @@ def ordinal_loss(
     levels: Int[Tensor, " pair"],
     bounds: Float[Tensor, " level"],
     *,
-    normaliser: float | None = None,
+    normaliser: float | int | None = None,
 ) -> Float[Tensor, ""]:
     r"""Negative log-likelihood of strengths under a cumulative logit model, symmetric in the sides.
 
@@ -102,7 +102,7 @@ def ratings_loss(
     ratings: Float[Tensor, "response axis"],
     given: Bool[Tensor, "response axis"],
     *,
-    normaliser: float | None = None,
+    normaliser: float | int | None = None,
 ) -> Float[Tensor, ""]:
     r"""Mean squared error of ratings, every response at the same weight.
 
@@ -121,7 +121,7 @@ def ratings_loss(
     return (errors.sum(dim=1) / counts).sum() / _total(predicted, normaliser)
 
 
-def _total(values: Tensor, normaliser: float | None) -> float:
+def _total(values: Tensor, normaliser: float | int | None) -> float:
     total = float(len(values)) if normaliser is None else normaliser
     if not total > 0:
         message = f"a loss over {len(values)} judgements needs a positive normaliser, not {total}"

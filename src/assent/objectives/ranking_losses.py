@@ -38,7 +38,7 @@ def all_pairs_loss(
     ranks: Int[Tensor, "element response"],
     mask: Bool[Tensor, "element response"],
     *,
-    normaliser: float | None = None,
+    normaliser: float | int | None = None,
 ) -> Float[Tensor, ""]:
     r"""Bradley-Terry over all pairs of each ranking, every ranking at the same weight.
 
@@ -68,7 +68,7 @@ def plackett_luce_loss(
     ranks: Int[Tensor, "element response"],
     mask: Bool[Tensor, "element response"],
     *,
-    normaliser: float | None = None,
+    normaliser: float | int | None = None,
 ) -> Float[Tensor, ""]:
     r"""Negative log-likelihood of each order under the Plackett-Luce model.
 
@@ -101,7 +101,7 @@ def pick_best_loss(
     ranks: Int[Tensor, "element response"],
     mask: Bool[Tensor, "element response"],
     *,
-    normaliser: float | None = None,
+    normaliser: float | int | None = None,
 ) -> Float[Tensor, ""]:
     r"""Cross-entropy of the best response among all K: what is below the best is not compared.
 
@@ -131,7 +131,7 @@ def centring(
     scores: Float[Tensor, "element response"],
     mask: Bool[Tensor, "element response"],
     *,
-    normaliser: float | None = None,
+    normaliser: float | int | None = None,
 ) -> Float[Tensor, ""]:
     r"""What holds scores near zero, which the likelihood of comparisons leaves free.
 
@@ -152,7 +152,7 @@ def pair_figures(
     ranks: Int[Tensor, "element response"],
     mask: Bool[Tensor, "element response"],
     *,
-    normaliser: float | None = None,
+    normaliser: float | int | None = None,
 ) -> PairFigures:
     """Accuracy, margin and means over decided pairs.
 
@@ -178,7 +178,7 @@ def pair_figures(
     )
 
 
-def _total(scores: Tensor, normaliser: float | None) -> float:
+def _total(scores: Tensor, normaliser: float | int | None) -> float:
     total = float(len(scores)) if normaliser is None else normaliser
     if not total > 0:
         message = f"a loss over {len(scores)} rankings needs a positive normaliser, not {total}"

@@ -15,7 +15,7 @@ from assent.config.files import whole_folder
 from assent.errors import NotAModel, RewardError
 from assent.models.checkpoints import save_model
 from assent.models.loading import load_tokenizer, reward_model_from, score_head
-from assent.models.reading import raw_scores
+from assent.models.reading import raw_outputs
 from assent.models.rewards import (
     NORMALISATION_FILE,
     Normalisation,
@@ -72,7 +72,7 @@ def test_the_score_is_read_at_the_last_real_token_even_if_it_is_pad(architecture
     model = reward_model(architecture)
     prompts, responses = [[5, 6, 7, 8], [9]], [[3, 0], [4, 1, 0, 2, 0]]
     with torch.no_grad():
-        together = raw_scores(model, join(prompts, responses, pad_id=0))
+        together = raw_outputs(model, join(prompts, responses, pad_id=0)).squeeze(1)
         for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
             hidden = model.base_model(input_ids=torch.tensor([prompt + response]))
             alone = score_head(model)(hidden.last_hidden_state[0, -1])
@@ -91,7 +91,7 @@ def test_bfloat16_scores_stay_near_and_come_back_in_float32() -> None:
     model = reward_model("llama", vocabulary=len(TOKENIZER))
     rows = rows_of(TOKENIZER, PROMPTS, RESPONSES)
     with torch.no_grad():
-        precise, rough = raw_scores(model, rows), raw_scores(model, rows, "bfloat16")
+        precise, rough = raw_outputs(model, rows), raw_outputs(model, rows, "bfloat16")
     assert rough.dtype == torch.float32
     spread = precise.std().item()
     assert 0 < (rough - precise).abs().max().item() < 0.2 * spread
