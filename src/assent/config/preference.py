@@ -117,6 +117,11 @@ class DpoSettings(Settings):
     sampling: SamplingSettings = SamplingSettings()
     optimiser: OptimiserSettings = Field(default=OptimiserSettings(lr=3e-4, warmup_steps=10))
 
+    @property
+    def reward(self) -> RewardSource | None:
+        """What makes pairs, where a reward does."""
+        return self.pairs.reward if isinstance(self.pairs, BestWorstPairs) else None
+
 
 class KtoSettings(Settings):
     """How a policy learns from single responses marked good or bad (KTO)."""

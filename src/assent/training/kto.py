@@ -117,11 +117,13 @@ def train_kto(
     with memory_advice("kto", micro_batch=micro_batch, device=policy.device):
         frozen = Reference(policy, reference, adapter, "kto")
         logprobs = frozen.logprobs(run.path, reader, [*examples, *strangers], micro_batch)
+        own, foreign = logprobs.chunk(2)
         plan = _Plan(
             examples,
             strangers,
             good,
-            *logprobs.chunk(2),
+            own,
+            foreign,
             batches,
             reader,
             _weights(settings, good),

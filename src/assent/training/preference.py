@@ -130,7 +130,8 @@ def train_preference(
         else:
             frozen = Reference(policy, reference, adapter, "dpo")
             logprobs = frozen.logprobs(run.path, reader, [*chosen, *rejected], 2 * micro_batch)
-        plan = _Plan(chosen, rejected, *logprobs.chunk(2), batches, reader)
+        of_chosen, of_rejected = logprobs.chunk(2)
+        plan = _Plan(chosen, rejected, of_chosen, of_rejected, batches, reader)
         _steps(policy, plan, settings, run, kept, progress or SilentProgress())
     with whole_folder(run.model) as aside:
         save_model(aside, policy, tokenizer, adapter)
@@ -258,7 +259,7 @@ def _accumulate(
                 ("policy/rejected_logprob_nats", lost.logprobs),
             ):
                 sums[name] += float(values.sum()) / pairs
-            sums["loss/nll_nats"] += float(nll)
+            sums["loss/chosen_nll_nats"] += float(nll)
     return sums
 
 
@@ -310,7 +311,7 @@ def _fingerprint(chosen: Sequence[Example], rejected: Sequence[Example]) -> str:
 
 _FIGURES = (
     "loss/preference",
-    "loss/nll_nats",
+    "loss/chosen_nll_nats",
     "implicit_reward/chosen_mean",
     "implicit_reward/rejected_mean",
     "implicit_reward/margin_mean",
