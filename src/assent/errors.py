@@ -202,7 +202,7 @@ class TrainingError(AssentError):
 
 
 class NonFinite(TrainingError):
-    """A loss or a gradient is NaN or infinite."""
+    """A loss, a gradient or a probability is NaN or infinite."""
 
 
 class SelfCheckFailed(TrainingError):

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from assent.errors import NonFinite
+
 
 def tempered_logprobs(
     logits: Float[Tensor, "*shape vocab"], *, temperature: float
@@ -77,3 +79,39 @@ def entropy_from_logits(
     # 0 log 0 is 0; the replacement also keeps the gradient of forbidden tokens finite.
     finite = logprobs.masked_fill(logprobs == -torch.inf, 0.0)
     return -(logprobs.exp() * finite).sum(dim=-1)
+
+
+def draw_tokens(
+    logprobs: Float[Tensor, "batch vocab"], uniforms: Float[Tensor, " batch"]
+) -> Int[Tensor, " batch"]:
+    r"""Draw one token a row by the inverse of its distribution function.
+
+    .. math:: y = \min \{ v : \sum_{w \le v} p_w > u \sum_w p_w \}
+
+    One random number and one cumulative sum a row, where a draw by exponential races takes a random
+    number for each token. The sum is in float64, so that nothing is cut off a large vocabulary.
+
+    Args:
+        logprobs: normalised or not; minus infinity is never drawn.
+        uniforms: in [0, 1), float64, one a row.
+
+    Returns:
+        Token ids.
+
+    Raises:
+        NonFinite: a probability is NaN or infinite, or a row has none.
+
+    Source: Devroye 1986, "Non-uniform random variate generation", section III.2.
+    """
+    summed = logprobs.exp().cumsum(dim=-1, dtype=torch.float64)
+    whole = summed[:, -1:]
+    if not bool(((whole > 0) & torch.isfinite(whole)).all()):
+        message = (
+            "the policy's probabilities are NaN or infinite, so no token can be drawn from them; "
+            "its training diverged: lower the learning rate and go on from an earlier checkpoint"
+        )
+        raise NonFinite(message)
+    # u * whole may round up to the whole, beyond which there is no token.
+    below = torch.nextafter(whole, torch.zeros_like(whole))
+    wanted = torch.minimum(uniforms[:, None] * whole, below)
+    return torch.searchsorted(summed, wanted, right=True).squeeze(1)

@@ -8,12 +8,15 @@ from tests.unit.models.architectures import (
     EOS,
     PAD,
     VOCABULARY,
+    build,
     causal_lm,
     logprobs_alone,
     token_lists,
 )
-from transformers import PreTrainedModel
+from transformers import DynamicCache, MistralConfig, MistralForCausalLM, PreTrainedModel
 
+from assent.errors import NonFinite
+from assent.models import sampling
 from assent.models.sampling import Rollouts, sample
 from assent.models.scoring import score
 from assent.objectives.seeds import generator
@@ -160,3 +163,59 @@ def test_training_mode_is_restored_when_sampling_fails() -> None:
     with pytest.raises(ValueError, match="temperature"):
         draw(model, temperature=0.0)
     assert model.training
+
+
+def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every prompt is read for itself, every row stays, every token copies the cache."""
+    monkeypatch.setattr(sampling, "can_drop_rows", lambda _: False)
+    monkeypatch.setattr(sampling, "new_cache", lambda model: DynamicCache(config=model.config))
+
+
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, "sliding"])
+def test_shared_prompts_and_dropped_rows_change_no_response(
+    architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = sliding_window() if architecture == "sliding" else causal_lm(architecture)
+    prompts = [PROMPTS[0]] * 4 + PROMPTS + [PROMPTS[3]] * 2
+    fast = draw(model, prompts, longest=40)
+    plainly(monkeypatch)
+    plain = draw(model, prompts, longest=40)
+    lengths = fast.rows.response_mask.sum(1)
+    assert lengths.min() < lengths.max() // 2, "rows must have left before the last ended"
+    assert torch.equal(fast.rows.tokens, plain.rows.tokens)
+    assert torch.equal(fast.rows.mask, plain.rows.mask)
+    assert torch.equal(fast.finished, plain.finished)
+    torch.testing.assert_close(fast.logprobs, plain.logprobs, rtol=0, atol=1e-4)
+
+
+def test_a_prompt_that_is_asked_often_is_read_once_and_ended_rows_are_not_written_on() -> None:
+    model = causal_lm("llama")
+    shapes: list[tuple[int, int]] = []
+    model.get_input_embeddings().register_forward_hook(
+        lambda _, given, __: shapes.append(tuple(given[0].shape))
+    )
+    drawn = draw(model, [PROMPTS[1]] * 16, longest=60)
+    assert shapes[0] == (1, len(PROMPTS[1]))
+    still = [int((drawn.rows.response_mask.sum(1) > step).sum()) for step in range(1, len(shapes))]
+    for (rows, width), alive in zip(shapes[1:], still, strict=True):
+        assert width == 1
+        assert alive <= rows <= alive / sampling.WORTH_DROPPING + 1
+    assert shapes[-1][0] < shapes[1][0]
+
+
+def test_a_policy_that_diverged_is_not_sampled_from() -> None:
+    model = causal_lm("llama")
+    with torch.no_grad():
+        next(model.parameters()).fill_(torch.nan)
+    with pytest.raises(NonFinite, match="NaN or infinite"):
+        draw(model)
+
+
+def sliding_window() -> PreTrainedModel:
+    config = MistralConfig(
+        vocab_size=VOCABULARY, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=96,
+        initializer_range=0.4, sliding_window=6, pad_token_id=PAD, eos_token_id=EOS,
+        bos_token_id=None,
+    )  # fmt: skip
+    return build(MistralForCausalLM, config)
