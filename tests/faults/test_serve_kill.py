@@ -94,6 +94,13 @@ def test_a_server_killed_at_two_hundred_moments_loses_no_acknowledged_answer(
     kill_and_go_on(tmp_path / "project", kills=200)
 
 
+@pytest.mark.slow
+def test_a_server_killed_at_a_thousand_moments_loses_no_acknowledged_answer(
+    tmp_path: Path,
+) -> None:
+    kill_and_go_on(tmp_path / "project", kills=1_000)
+
+
 def test_a_server_stops_when_told_and_a_second_one_is_refused(tmp_path: Path) -> None:
     root = tmp_path / "project"
     with Project.create(root, SETTINGS) as project:

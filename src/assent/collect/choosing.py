@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from assent.collect import picking
+from assent.collect.passing import PassedOver
 from assent.config.labelling import LabellingSettings
 from assent.store import (
     NewComparison,
@@ -18,6 +19,8 @@ from assent.store import (
 
 REPEAT_AFTER: Final = 20
 """A pair is shown again at the earliest so many tasks later."""
+_OWN: Final = "own"
+"""What `PassedOver` calls tasks for one person alone."""
 REPEAT: Final = "repeat"
 """The purpose of a comparison that repeats another: never trained on."""
 
@@ -38,25 +41,47 @@ class Chooser:
         annotator_id: str,
         kinds: Sequence[TaskKind],
         besides: Collection[str],
+        passed: PassedOver,
     ) -> tuple[Task, Sequence[str]] | None:
         """The next task for somebody, and its responses in the order they will see them.
 
         What is theirs alone comes first, then a check item or a repeat if it is the turn for one,
-        else the oldest task that has room. Tasks of the leases in `besides` are left out.
+        else the oldest task that has room. Tasks of the leases in `besides` are left out, and so
+        is what `passed` knows that there is nothing in.
         """
         ordinal = change.next_ordinal(annotator_id)
-        task = self._special(change, annotator_id, ordinal, kinds, besides)
+        newest = change.newest_task()
+        task = self._own(change, annotator_id, kinds, besides, passed, newest)
         if task is None:
-            found = [change.next_open(annotator_id, kind, besides) for kind in kinds]
-            task = min((one for one in found if one), key=lambda one: one.position, default=None)
+            task = self._special(change, annotator_id, ordinal, kinds, besides)
+        if task is None:
+            task = _oldest(change, annotator_id, kinds, besides, passed, newest)
         if task is None:
             return None
         if task.repeat_of is not None:
             first = change.last_lease(task.repeat_of, annotator_id)
             assert first is not None
             return task, first.shown[::-1]
-        stored = list(change.content(task).responses)
+        stored = change.response_ids(task)
         return task, picking.shown_order(self.seed, annotator_id, ordinal, stored)
+
+    def _own(
+        self,
+        change: WorkChange,
+        annotator_id: str,
+        kinds: Sequence[TaskKind],
+        besides: Collection[str],
+        passed: PassedOver,
+        newest: int,
+    ) -> Task | None:
+        """A task for this person alone that they gave back or let run out."""
+        after = passed.after(annotator_id, _OWN)
+        if after >= newest:
+            return None
+        waiting = change.own_tasks(annotator_id, besides, after)
+        if not waiting:
+            passed.passed(annotator_id, _OWN, newest, besides)
+        return next((task for task in waiting if task.kind in kinds), None)
 
     def _special(
         self,
@@ -66,9 +91,6 @@ class Chooser:
         kinds: Sequence[TaskKind],
         besides: Collection[str],
     ) -> Task | None:
-        for task in change.own_tasks(annotator_id, besides):
-            if task.kind in kinds:
-                return task
         shares = self.settings.check_share, self.settings.repeat_share
         turn = picking.turn(self.seed, annotator_id, ordinal, *shares)
         if turn == "check":
@@ -109,6 +131,28 @@ class Chooser:
         )
         change.add_tasks([new])
         return change.task(task_id(new))
+
+
+def _oldest(
+    change: WorkChange,
+    annotator_id: str,
+    kinds: Sequence[TaskKind],
+    besides: Collection[str],
+    passed: PassedOver,
+    newest: int,
+) -> Task | None:
+    """The oldest task of these kinds that has room and is nothing special."""
+    found: list[Task] = []
+    for kind in kinds:
+        after = passed.after(annotator_id, kind)
+        task = None
+        if after < newest:
+            task = change.next_open(annotator_id, kind, besides, after)
+            before = newest if task is None else task.position - 1
+            passed.passed(annotator_id, kind, before, besides)
+        if task is not None:
+            found.append(task)
+    return min(found, key=lambda one: one.position, default=None)
 
 
 def why_nothing(view: WorkView, annotator_id: str, kinds: Collection[TaskKind]) -> Nothing:

@@ -17,6 +17,7 @@ from assent.collect.answers import Answer, note_hash, to_body, to_event
 from assent.collect.choosing import Chooser, Nothing, why_nothing
 from assent.collect.leasing import LeaseClock, Monotonic
 from assent.collect.owning import answered_lease, own_answer, own_lease, why_closed
+from assent.collect.passing import PassedOver
 from assent.config.labelling import LabellingSettings
 from assent.errors import (
     IdempotencyConflict,
@@ -102,6 +103,7 @@ class Desk:
         self._monotonic = monotonic
         self._asked_for_more = -_SOURCES_EVERY_SECONDS
         self._clock = LeaseClock(settings.lease_minutes * 60.0, monotonic)
+        self._passed = PassedOver(monotonic)
 
     @property
     def settings(self) -> LabellingSettings:
@@ -182,6 +184,10 @@ class Desk:
         """
         return self._give_up(annotator_id, lease_id, "released", None)
 
+    def look_again(self) -> None:
+        """Forget what nobody need look at: tasks were freed otherwise than here."""
+        self._passed.look_again()
+
     # Answering -----------------------------------------------------------------------------------
 
     def answer(self, annotator_id: str, lease_id: str, key: str, answer: Answer) -> Given:
@@ -240,6 +246,7 @@ class Desk:
             recorded = change.retract(old, annotator_id, key)
             if not recorded.replayed:
                 change.close_lease(lease, "undone", event_id=old)
+                self._passed.freed(change.task(lease.task_id).position, lease.id)
                 again = self._open(change, lease.task_id, annotator_id, lease.shown)
             else:
                 again = change.last_lease(lease.task_id, annotator_id) or lease
@@ -282,7 +289,10 @@ class Desk:
                     f"{len(held)} tasks are in your hands; answer, skip or hand back one of them"
                 )
                 raise TooManyLeases(message)
-            picked = self._chooser.choose(change, annotator_id, kinds, exclude)
+            picked = self._chooser.choose(change, annotator_id, kinds, exclude, self._passed)
+            if picked is None:
+                self._passed.forget(annotator_id)
+                picked = self._chooser.choose(change, annotator_id, kinds, exclude, self._passed)
             if picked is None:
                 return why_nothing(change, annotator_id, kinds)
             task, shown = picked
@@ -291,6 +301,7 @@ class Desk:
                 # The draft that the browser kept goes by the lease, so it comes back as it was.
                 change.reopen_lease(before, change.now + self._term())
                 self._clock.start(before.id)
+                self._passed.taken_up(before.id)
                 return self._handed(change, change.lease(before.id), change.now)
             lease = self._open(change, task.id, annotator_id, shown)
             return self._handed(change, lease, change.now)
@@ -310,10 +321,13 @@ class Desk:
         return lease
 
     def _end_expired(self, change: WorkChange) -> None:
+        if not self._clock.may_have_run_out():
+            return
         for lease in change.live_leases():
             if self._clock.seconds_left(lease, change.now) <= 0:
                 change.close_lease(lease, "expired")
                 self._clock.end(lease.id)
+                self._passed.freed(change.task(lease.task_id).position, lease.id)
 
     def _counts(self, change: WorkChange, lease: Lease) -> bool:
         """Whether an answer that comes now is one of those that count.
@@ -392,6 +406,7 @@ class Desk:
             if lease.state != state:
                 change.close_lease(lease, state, reason=reason)
                 self._clock.end(lease_id)
+                self._passed.freed(change.task(lease.task_id).position, lease.id)
         return state
 
     def _handed(self, view: WorkView, lease: Lease, now: datetime) -> Handed:

@@ -8,8 +8,12 @@ term: a clock that was set back a year cannot make it last, one set forward ends
 import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import Final
 
 from assent.store import Lease
+
+_LOOK_EVERY_SECONDS: Final = 10.0
+"""Leases that another process gave are seen so often."""
 
 Monotonic = Callable[[], float]
 """Seconds since some moment, never running backwards."""
@@ -22,6 +26,7 @@ class LeaseClock:
         self.term_seconds = term_seconds
         self._monotonic = monotonic
         self._deadlines: dict[str, float] = {}
+        self._looked = -_LOOK_EVERY_SECONDS
 
     def start(self, lease_id: str) -> None:
         """Give a lease a whole term from now."""
@@ -41,6 +46,16 @@ class LeaseClock:
             deadline = moment + min(max(stated, 0.0), self.term_seconds)
             self._deadlines[lease.id] = deadline
         return max(0.0, deadline - moment)
+
+    def may_have_run_out(self) -> bool:
+        """Whether to look for leases that ran out: one that is known did, or it is a while ago."""
+        moment = self._monotonic()
+        due = moment - self._looked >= _LOOK_EVERY_SECONDS or any(
+            deadline <= moment for deadline in self._deadlines.values()
+        )
+        if due:
+            self._looked = moment
+        return due
 
     def end(self, lease_id: str) -> None:
         """Forget a lease that was closed."""

@@ -339,6 +339,8 @@ def _read(connection: Connection, drafts: Sequence[Draft]) -> _Ledger:
             ledger.superseded[row.supersedes] = row.id
     for kind, column in ASKED_ONCE.items():
         asked = [getattr(draft, column.name) for draft in drafts if draft.kind == kind]
+        if not asked:
+            continue
         ledger.live.update(_standing(connection, kind, column, asked))
     return ledger
 

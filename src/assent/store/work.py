@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 
 from assent.store import ledger, recording
 from assent.store.content import add_comparisons
@@ -22,6 +22,20 @@ from assent.store.rows import add_missing, existing
 from assent.store.schema_people import check_items, leases, notes, tasks
 from assent.store.times import Clock, to_text
 from assent.store.work_view import WorkView
+
+_LAST_LEASE = select(func.max(leases.c.position))
+_RECOUNT = (
+    update(tasks)
+    .where(tasks.c.id == bindparam("task"))
+    .values(
+        remaining=tasks.c.overlap
+        - select(func.count())
+        .select_from(leases)
+        .where(leases.c.task_id == bindparam("task"))
+        .where(or_(leases.c.state == "live", leases.c.counts))
+        .scalar_subquery()
+    )
+)
 
 NewAnswer = NewJudgement | NewRanking | NewRating | NewDemonstration
 
@@ -141,24 +155,39 @@ class WorkChange(WorkView):
         expires_at: datetime,
     ) -> Lease:
         """Put a task into somebody's hands."""
-        position = self.connection.scalar(select(func.max(leases.c.position))) or 0
+        position = self.connection.scalar(_LAST_LEASE) or 0
+        ordinal = self.next_ordinal(annotator_id)
         self.connection.execute(
-            insert(leases).values(
-                id=lease_id,
-                position=position + 1,
-                task_id=task,
-                annotator_id=annotator_id,
-                ordinal=self.next_ordinal(annotator_id),
-                shown=canonical_json(list(shown)),
-                guidelines_version=guidelines_version,
-                state="live",
-                counts=False,
-                claimed_at=self._text,
-                expires_at=to_text(expires_at),
-            )
+            insert(leases),
+            {
+                "id": lease_id,
+                "position": position + 1,
+                "task_id": task,
+                "annotator_id": annotator_id,
+                "ordinal": ordinal,
+                "shown": canonical_json(list(shown)),
+                "guidelines_version": guidelines_version,
+                "state": "live",
+                "counts": False,
+                "claimed_at": self._text,
+                "expires_at": to_text(expires_at),
+            },
         )
         self._recount(task)
-        return self.lease(lease_id)
+        return Lease(
+            id=lease_id,
+            task_id=task,
+            annotator_id=annotator_id,
+            ordinal=ordinal,
+            shown=tuple(shown),
+            guidelines_version=guidelines_version,
+            state="live",
+            counts=False,
+            reason=None,
+            event_id=None,
+            claimed_at=self.now,
+            expires_at=expires_at,
+        )
 
     def reopen_lease(self, lease: Lease, expires_at: datetime) -> None:
         """Put a task whose time ran out back into the same hands, as it was shown."""
@@ -236,15 +265,7 @@ class WorkChange(WorkView):
             )
 
     def _recount(self, task: str) -> None:
-        taken = (
-            select(func.count())
-            .select_from(leases)
-            .where(leases.c.task_id == task, or_(leases.c.state == "live", leases.c.counts))
-            .scalar_subquery()
-        )
-        self.connection.execute(
-            update(tasks).where(tasks.c.id == task).values(remaining=tasks.c.overlap - taken)
-        )
+        self.connection.execute(_RECOUNT, {"task": task})
 
 
 def task_id(new: NewTask) -> str:

@@ -4,9 +4,10 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, exists, func, or_, select, text
+from sqlalchemy import Connection, Row, exists, func, select
 
 from assent.errors import UnknownRecord
+from assent.store import work_queries
 from assent.store.guidelines import newest_version
 from assent.store.ledger import list_events
 from assent.store.people_records import (
@@ -25,16 +26,7 @@ from assent.store.schema import comparisons, events, prompts, response_sets, res
 from assent.store.schema_people import check_items, leases, notes, personal_data, tasks
 from assent.store.times import from_text, to_text
 
-# Written as text, because SQLite uses a partial index only where its condition is spelled out.
-_OPEN: Final = text("tasks.remaining > 0 AND tasks.halted_at IS NULL AND tasks.only_for IS NULL")
-_LIVE: Final = text("leases.state = 'live'")
-_MINE: Final = ("live", "submitted", "skipped")
-"""States of a lease after which the same person is not given the task again."""
 RECENT: Final = 100
-
-# Made once: an alias copies every column, which takes longer than the query.
-_HELD: Final = leases.alias("mine")
-_AGAIN: Final = tasks.alias("again")
 
 
 class WorkView:
@@ -57,65 +49,56 @@ class WorkView:
             raise UnknownRecord(message)
         return _task(row)
 
+    def newest_task(self) -> int:
+        """The position of the newest task; 0 before the first."""
+        return self.connection.scalar(work_queries.NEWEST_TASK) or 0
+
     def next_open(
-        self, annotator_id: str, kind: TaskKind, besides: Collection[str] = ()
+        self, annotator_id: str, kind: TaskKind, besides: Collection[str] = (), after: int = 0
     ) -> Task | None:
         """The oldest task of a kind that has room and that this person has not been given.
 
         A task whose lease ran out may come back, unless the lease is in `besides`: it is on a
-        screen still.
+        screen still. Tasks up to the position `after` are not looked at.
         """
-        query = (
-            select(tasks)
-            .where(tasks.c.kind == kind, _OPEN, _not_mine(annotator_id, besides))
-            .where(~exists().where(check_items.c.task_id == tasks.c.id))
-            .order_by(tasks.c.position)
-            .limit(1)
-        )
-        row = self.connection.execute(query).first()
+        row = self.connection.execute(
+            work_queries.NEXT_OPEN,
+            {"annotator": annotator_id, "kind": kind, "after": after, "besides": list(besides)},
+        ).first()
         return None if row is None else _task(row)
 
-    def own_tasks(self, annotator_id: str, besides: Collection[str] = ()) -> list[Task]:
+    def own_tasks(
+        self, annotator_id: str, besides: Collection[str] = (), after: int = 0
+    ) -> list[Task]:
         """Tasks meant for this person alone that are not answered and not in their hands."""
-        query = (
-            select(tasks)
-            .where(tasks.c.only_for == annotator_id, tasks.c.remaining > 0)
-            .where(tasks.c.halted_at.is_(None), _not_mine(annotator_id, besides))
-            .order_by(tasks.c.position)
-            .limit(RECENT)
-        )
-        return [_task(row) for row in self.connection.execute(query)]
+        given = {
+            "annotator": annotator_id,
+            "after": after,
+            "besides": list(besides),
+            "limit": RECENT,
+        }
+        return [_task(row) for row in self.connection.execute(work_queries.OWN_TASKS, given)]
 
     def unasked_checks(
         self, annotator_id: str, kinds: Collection[TaskKind], besides: Collection[str] = ()
     ) -> list[Task]:
         """The oldest check items that this person has not been given."""
-        query = (
-            select(tasks)
-            .join(check_items, check_items.c.task_id == tasks.c.id)
-            .where(tasks.c.kind.in_(list(kinds)), tasks.c.halted_at.is_(None))
-            .where(_not_mine(annotator_id, besides))
-            .order_by(tasks.c.position)
-            .limit(RECENT)
-        )
-        return [_task(row) for row in self.connection.execute(query)]
+        given = {
+            "annotator": annotator_id,
+            "kinds": list(kinds),
+            "besides": list(besides),
+            "limit": RECENT,
+        }
+        return [_task(row) for row in self.connection.execute(work_queries.UNASKED_CHECKS, given)]
 
     def repeatable(self, annotator_id: str, before_ordinal: int) -> list[Lease]:
         """This person's oldest comparisons that could be shown again, answered before that one."""
-        query = (
-            select(leases)
-            .join(tasks, tasks.c.id == leases.c.task_id)
-            .where(leases.c.annotator_id == annotator_id, leases.c.ordinal < before_ordinal)
-            .where(leases.c.state == "submitted", tasks.c.kind == "comparison")
-            .where(tasks.c.repeat_of.is_(None))
-            .where(~exists().where(check_items.c.task_id == tasks.c.id))
-            .where(
-                ~exists().where(_AGAIN.c.repeat_of == tasks.c.id, _AGAIN.c.only_for == annotator_id)
-            )
-            .order_by(leases.c.ordinal)
-            .limit(RECENT)
-        )
-        return [_lease(row) for row in self.connection.execute(query)]
+        given = {"annotator": annotator_id, "before": before_ordinal, "limit": RECENT}
+        return [_lease(row) for row in self.connection.execute(work_queries.REPEATABLE, given)]
+
+    def response_ids(self, task: Task) -> Sequence[str]:
+        """The responses of a task in the order stored."""
+        return self._subject(task)[0]
 
     def content(self, task: Task) -> TaskContent:
         """The texts of a task and what it belongs to."""
@@ -134,7 +117,7 @@ class WorkView:
 
     def open_counts(self) -> dict[str, int]:
         """How many tasks of each kind have room."""
-        query = select(tasks.c.kind, func.count()).where(_OPEN).group_by(tasks.c.kind)
+        query = select(tasks.c.kind, func.count()).where(work_queries.OPEN).group_by(tasks.c.kind)
         query = query.where(~exists().where(check_items.c.task_id == tasks.c.id))
         return {row[0]: row[1] for row in self.connection.execute(query)}
 
@@ -143,7 +126,8 @@ class WorkView:
         query = (
             select(tasks.c.kind, func.count())
             .join(leases, leases.c.task_id == tasks.c.id)
-            .where(leases.c.annotator_id == annotator_id, leases.c.state.in_(_MINE), _OPEN)
+            .where(leases.c.annotator_id == annotator_id, leases.c.state.in_(work_queries.MINE))
+            .where(work_queries.OPEN)
             .where(~exists().where(check_items.c.task_id == tasks.c.id))
             .group_by(tasks.c.kind)
         )
@@ -151,14 +135,8 @@ class WorkView:
 
     def any_taken(self, annotator_id: str, kinds: Collection[TaskKind]) -> bool:
         """Whether somebody else holds a task that this person was not given: it may come back."""
-        query = (
-            select(leases.c.id)
-            .join(tasks, tasks.c.id == leases.c.task_id)
-            .where(_LIVE, leases.c.annotator_id != annotator_id, tasks.c.only_for.is_(None))
-            .where(tasks.c.kind.in_(list(kinds)), _not_mine(annotator_id))
-            .limit(1)
-        )
-        return self.connection.execute(query).first() is not None
+        given = {"annotator": annotator_id, "kinds": list(kinds), "besides": []}
+        return self.connection.execute(work_queries.ANY_TAKEN, given).first() is not None
 
     def has_tasks(self) -> bool:
         """Whether there is any task at all."""
@@ -236,21 +214,18 @@ class WorkView:
 
     def last_lease(self, task_id: str, annotator_id: str) -> Lease | None:
         """The newest lease of a task that somebody had."""
-        query = (
-            select(leases)
-            .where(leases.c.task_id == task_id, leases.c.annotator_id == annotator_id)
-            .order_by(leases.c.ordinal.desc())
-            .limit(1)
-        )
-        row = self.connection.execute(query).first()
+        given = {"task": task_id, "annotator": annotator_id}
+        row = self.connection.execute(work_queries.LAST_LEASE, given).first()
         return None if row is None else _lease(row)
 
     def live_leases(self, annotator_id: str | None = None) -> list[Lease]:
         """What is in people's hands, or in one person's, oldest first."""
-        query = select(leases).where(_LIVE).order_by(leases.c.position)
-        if annotator_id is not None:
-            query = query.where(leases.c.annotator_id == annotator_id)
-        return [_lease(row) for row in self.connection.execute(query)]
+        if annotator_id is None:
+            rows = self.connection.execute(work_queries.LIVE).all()
+        else:
+            given = {"annotator": annotator_id}
+            rows = self.connection.execute(work_queries.LIVE_OF, given).all()
+        return [_lease(row) for row in sorted(rows, key=lambda row: int(row.position))]
 
     def counted(self, task_id: str) -> int:
         """How many answers count for a task."""
@@ -362,15 +337,6 @@ class WorkView:
             ).one()
             return parsed_ids(row.response_ids), row.purpose, row.round
         return () if task.response_id is None else (task.response_id,), "", 0
-
-
-def _not_mine(annotator_id: str, besides: Collection[str] = ()) -> ColumnElement[bool]:
-    """Tasks that somebody has not been given, and that no lease in `besides` is about."""
-    return ~exists().where(
-        _HELD.c.task_id == tasks.c.id,
-        _HELD.c.annotator_id == annotator_id,
-        or_(_HELD.c.state.in_(_MINE), _HELD.c.id.in_(list(besides))),
-    )
 
 
 def _task(row: Row[Any]) -> Task:
