@@ -84,11 +84,17 @@ _TABLE: Final = (
         "train/mean_token_accuracy",
     ),
     # Reward model
-    Metric("loss/reward", "nats", "Mean Bradley-Terry loss of the pairs.", _REWARD, "train/loss"),
+    Metric(
+        "loss/reward",
+        "nats",
+        "Loss of the objective, mean over pairs, rankings or ratings (of these a squared error).",
+        _REWARD,
+        "train/loss",
+    ),
     Metric(
         "loss/reward_validation",
         "nats",
-        "The same on held-out comparisons.",
+        "The same on the prompts that early stopping looks at.",
         _REWARD,
         "eval/loss",
     ),
@@ -102,7 +108,7 @@ _TABLE: Final = (
     Metric(
         "reward_model/accuracy_validation",
         "share",
-        "The same on held-out comparisons.",
+        "The same on the prompts that early stopping looks at.",
         _REWARD,
         "eval/rewards/accuracies",
     ),
@@ -181,6 +187,12 @@ _TABLE: Final = (
         "Half the clipped squared error of the value head, mean over tokens; units squared.",
         _PPO,
         "loss/value_avg",
+    ),
+    Metric(
+        "loss/pretraining_nats",
+        "nats",
+        "Loss on the pretraining text that is learned beside (PPO-ptx), a token.",
+        _PPO,
     ),
     Metric(
         "policy/approx_kl_nats",

@@ -71,6 +71,20 @@ class SeparateValue(Settings):
     """Its learning rate, on the policy's schedule."""
 
 
+class PretrainingMixSettings(Settings):
+    """Text that the policy goes on learning at every step (PPO-ptx; Ouyang et al. 2022)."""
+
+    coef: PositiveFloat = 1.0
+    """Weight of the loss on it, in nats a token, beside the policy loss."""
+    batch_size: PositiveInt = 16
+    """Texts an optimiser step."""
+    max_tokens: PositiveInt = 256
+    """Longest text; a longer one is cut into stretches."""
+    texts: str | None = Field(default=None, min_length=1)
+    """File of texts, one a line or in a column `text`, relative to the project; the embedded
+    world's corpus if left out."""
+
+
 class PpoSettings(Settings):
     """How one PPO stage runs."""
 
@@ -104,6 +118,8 @@ class PpoSettings(Settings):
     """Train an adapter; the reference is then the same model with the adapter switched off."""
     value_model: Annotated[SharedValue | SeparateValue, Field(discriminator="kind")] = SharedValue()
     """What predicts the reward to come."""
+    pretraining: PretrainingMixSettings | None = None
+    """Learn pretraining text beside, so that it is not forgotten."""
     reward: RewardSource = ModelReward()
     """What scores responses."""
     sampling: SamplingSettings = SamplingSettings()

@@ -35,6 +35,7 @@ from assent.training.handed_in import checked_rows, checked_scores
 from assent.training.memory import memory_advice
 from assent.training.optimising import require_finite
 from assent.training.points import OnPoint, Points
+from assent.training.pretraining_mix import PretrainingMix
 from assent.training.rollout_steps import Measured, paid_scores, take_steps
 from assent.training.run_folder import RunFolder, fingerprint
 from assent.training.self_check import SelfCheck, check_policy
@@ -63,6 +64,7 @@ class Ppo:
         seed: int,
         updates: int | None = None,
         value_model: ValueModel | None = None,
+        pretraining: Sequence[str] = (),
     ) -> None:
         """Take a policy to train and a reference that stays as it is.
 
@@ -76,8 +78,10 @@ class Ppo:
             updates: length of the learning-rate schedule; `settings.updates` if left out.
             value_model: where `settings.value_model` is separate, what it begins as; a copy of the
                 reference's trunk if left out.
+            pretraining: texts that `settings.pretraining` goes on learning, where it is set.
 
         Raises:
+            DataError: `settings.pretraining` is set and there are no texts.
             TokenizerUnfit: pad or eos is missing, they are one token, or the model is too small.
             ModelError: policy and reference are one object, or there is neither a reference nor an
                 adapter; the KL would always be zero.
@@ -89,6 +93,11 @@ class Ppo:
         self.policy, self.reference = policy, reference
         self.tokenizer, self.settings = tokenizer, settings
         self.optimiser = self.actors.optimiser()
+        self.pretraining = (
+            PretrainingMix(policy, tokenizer, pretraining, settings, seed=seed)
+            if settings.pretraining
+            else None
+        )
         self.seed, self.updates_done, self.episodes = seed, 0, 0
         self.total_updates = updates or settings.updates
         self.controller = kl_controller(settings)
@@ -206,13 +215,15 @@ class Ppo:
 
     def _epochs(self, batch: _Batch) -> dict[str, float]:
         def minibatch(numbers: Sequence[int], step: int) -> dict[str, float]:
-            del step
             if self.self_check is None and batch.drawn_logprobs is not None:
                 self.self_check = check_policy(
                     self.policy, batch.rows.select(numbers),
                     batch.drawn_logprobs[torch.as_tensor(numbers)], self.settings,
                 )  # fmt: skip
-            return self._minibatch(batch, numbers)
+            figures = self._minibatch(batch, numbers)
+            if self.pretraining is not None:
+                figures["loss/pretraining_nats"] = self.pretraining.add_gradient(step)
+            return figures
 
         return take_steps(
             self.optimiser,
@@ -266,7 +277,7 @@ class Ppo:
         return sums
 
 
-def train_ppo(
+def train_ppo(  # noqa: PLR0913 - keywords, each a thing that only the caller knows
     policy: PreTrainedModel,
     reference: PreTrainedModel | None,
     tokenizer: PreTrainedTokenizerBase,
@@ -277,6 +288,7 @@ def train_ppo(
     *,
     seed: int,
     mix: PromptMix | None = None,
+    pretraining: Sequence[str] = (),
     points: Sequence[int] = (),
     on_point: OnPoint | None = None,
     progress: Progress | None = None,
@@ -295,6 +307,7 @@ def train_ppo(
         run: where to write and where to go on from.
         seed: every draw derives from it.
         mix: of what kinds the prompts are, and which are asked when.
+        pretraining: texts that `settings.pretraining` goes on learning, where it is set.
         points: numbers of updates after which a checkpoint is kept and `on_point` called; 0 is the
             start. The run can go on from each of them, and from every tenth of the way.
         on_point: called once the checkpoint is written; called again for a point whose state was
@@ -306,7 +319,8 @@ def train_ppo(
         The policy, an adapter merged into it.
 
     Raises:
-        DataError: there are no prompts, one has no token, or none leaves room for a response.
+        DataError: there are no prompts, one has no token, or none leaves room for a response; or
+            `settings.pretraining` is set and there are no texts.
         RewardError: the reward returned the wrong count or a value that is not finite, or did not
             answer.
         SelfCheckFailed: sampling and scoring disagree.
@@ -317,8 +331,12 @@ def train_ppo(
     """
     fitting = fitting_prompts(policy, tokenizer, prompts, settings.sampling.max_new_tokens)
     value_model = value_model_for(settings, reward, tokenizer)
-    ppo = Ppo(policy, reference, tokenizer, settings, seed=seed, value_model=value_model)
-    run.begin(settings, seed=seed, data=fingerprint(prompts))
+    ppo = Ppo(
+        policy, reference, tokenizer, settings, seed=seed, value_model=value_model,
+        pretraining=pretraining,
+    )  # fmt: skip
+    texts = [pretraining] if settings.pretraining else []
+    run.begin(settings, seed=seed, data=fingerprint(prompts, *texts))
     state = run.restore(ppo.modules, ppo.optimiser)
     done, total = int(state["step"]), settings.updates
     ppo.updates_done, ppo.episodes = done, int(state.get("episodes", 0))
