@@ -21,6 +21,7 @@ from assent.cli import (
     demo,
     doctor,
     init,
+    judge,
     loop,
     report,
     reward,
@@ -48,6 +49,7 @@ app.add_typer(loop.app, name="loop")
 app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")
 app.add_typer(audit.app, name="audit")
+app.command()(judge.judge)
 app.add_typer(reward.app, name="reward")
 app.command()(serve.serve)
 app.add_typer(annotators.app, name="annotators")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from assent.collect.judging import BY_MODEL
 from assent.formats.records import (
     AnyRecord,
     ComparisonRecord,
@@ -45,7 +46,8 @@ PURPOSES: Final[dict[Split, str]] = {
     "validation": "validation",
     "test": "test",
 }
-"""Of comparisons and rankings, by the split of their prompt: only `reward` is trained on."""
+"""Of comparisons and rankings, by the split of their prompt: only `reward` is trained on; what
+models judged has a purpose of its own in its place."""
 
 UNNAMED = "unnamed"
 """Stands for the annotators of a file that names none."""
@@ -152,6 +154,11 @@ class Writer:
             self._annotators[name] = self._store.add_annotator(name, self._annotator_kind)
         return self._annotators[name]
 
+    def _purpose(self, prompt: Prompt) -> str:
+        if self._annotator_kind == "model" and prompt.split == "train":
+            return BY_MODEL
+        return PURPOSES[prompt.split]
+
     def _key(self, record: AnyRecord, prompt: str, annotator: str, *said: object) -> str:
         content = canonical_json([WORDS[type(record)], prompt, *said, dict(record.meta)])
         digest = hashlib.sha256(content.encode()).hexdigest()[:32]
@@ -253,7 +260,7 @@ class Writer:
             annotator=annotator,
             responses=(first, second),
             verdict=verdict,
-            purpose=PURPOSES[prompt.split],
+            purpose=self._purpose(prompt),
             index=self._times("pair", annotator, prompt_id, first, second),
             key=key,
             context=context,
@@ -276,7 +283,7 @@ class Writer:
                 NewResponseSet(
                     prompt_id=prompt_id,
                     response_ids=tuple(sorted(responses)),
-                    purpose=PURPOSES[prompt.split],
+                    purpose=self._purpose(prompt),
                     index=again,
                 )
                 for (_, prompt, prompt_id), (*_, again), responses in zip(

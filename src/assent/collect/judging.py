@@ -1,12 +1,15 @@
 """Ask judges that are programs: each gets its share of the comparisons, as they are shown."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from assent.objectives.seeds import derive_seed
 from assent.store import NewJudgement, Store, StoredComparison
 from assent.types import Judge, Progress, ResponsePair, Verdict
 
 CHUNK = 500
+BY_MODEL: Final = "reward-by-model"
+"""Purpose of comparisons that models judge, so that they never stand among people's."""
 _SWAPPED: dict[Verdict, Verdict] = {"first": "second", "second": "first"}
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from assent.config.base import Fraction, NonNegativeInt, PositiveInt, Settings
+from assent.config.base import Fraction, PositiveInt, Settings
 from assent.config.sft import SftSettings
 from assent.config.writers import LocalWriter, UsableSettings, WriterSource
 
@@ -77,7 +77,7 @@ class ConstitutionalSettings(Settings):
     """What is said of a good response, asked alone."""
     bad_words: tuple[str, ...] = Field(default=("No",), min_length=1)
     """What is said of others."""
-    comparisons: NonNegativeInt = 256
+    comparisons: PositiveInt = 256
     """Pairs that `assent judge` draws and has judged."""
     labels: Literal["soft", "hard", "consistent"] = "soft"
     """soft: the probability, averaged over both orders, is kept and learned. hard: the side it

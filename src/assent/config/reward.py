@@ -92,6 +92,9 @@ class RewardSettings(Settings):
     """End before the last epoch when held-out training prompts say so; off if left out."""
     ensemble: EnsembleSettings | None = None
     """Several reward models in place of one; one if left out."""
+    judges: Literal["people", "model", "both"] = "people"
+    """Whose judgements it learns from: people's (or the embedded world's), those of a model that
+    judges by a constitution (`assent judge`), or both. The loop asks the model where it is named."""
     held_out_share: Fraction = 0.15
     """Share of the prompts whose comparisons are kept for measuring accuracy."""
     normalise_samples: PositiveInt = 512

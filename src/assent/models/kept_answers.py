@@ -65,6 +65,7 @@ class KeptAnswers:
         progress: Progress,
         options: Sequence[str] | None = None,
         key: str,
+        check: Callable[[Sequence[Any]], None] = lambda _: None,
     ) -> list[Any]:
         """The answer to each question: a text, or shares of the options; `Unanswered` if none.
 
@@ -77,6 +78,7 @@ class KeptAnswers:
             progress: shows the step.
             options: to choose from; a text is written if left out.
             key: of the setting that holds the limit, for the message.
+            check: looks at the answers so far, now and then, and raises to stop.
 
         Raises:
             JudgeUnfit: too many answers are late, nonsense, or to prompts that do not fit.
@@ -91,24 +93,30 @@ class KeptAnswers:
             return writer.choose(prompts, options, seeds)
 
         done = sum((step, one.key) in self._answers for one in questions)
+        so_far: list[Any] = []
+        look_at = min(ENOUGH, len(questions))
         with progress.task(step, len(questions), done) as bar:
             for part in chunks(len(questions), writer.batch):
                 if step in self._settled:
                     break
-                new = self._ask_part(step, questions[part], asked, whole=writer.draws_together)
-                so_far = [
-                    self._answers.get((step, one.key), Unanswered("late"))
-                    for one in questions[: part.stop]
-                ]
-                bar.advance(new)
-                if len(so_far) >= min(ENOUGH, len(questions)):
+                bar.advance(
+                    self._ask_part(step, questions[part], asked, whole=writer.draws_together)
+                )
+                so_far += [self._answer(step, one) for one in questions[part]]
+                if len(so_far) >= look_at:
                     require_usable(step, so_far, max_unusable_share, key)
+                    check(so_far)
+                    look_at = 2 * len(so_far)
         if step not in self._settled:
             self._append([{"settled": step}])
             self._settled.add(step)
-        answers = [self._answers.get((step, one.key), Unanswered("late")) for one in questions]
+        answers = [self._answer(step, one) for one in questions]
         require_usable(step, answers, max_unusable_share, key)
+        check(answers)
         return answers
+
+    def _answer(self, step: str, one: Question) -> Any:  # noqa: ANN401 - what a writer gave
+        return self._answers.get((step, one.key), Unanswered("late"))
 
     def _ask_part(
         self,

@@ -8,7 +8,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from assent.types import ChatPrompt, Message
+from assent.models.kept_answers import Question
+from assent.models.writers import as_request
+from assent.types import ChatPrompt, Message, Writer
 
 REFINE = (
     "<prompt>\n{prompt}\n</prompt>\n<response>\n{response}\n</response>\n"
@@ -59,6 +61,19 @@ class Choice:
     def share(self, shares: Sequence[float]) -> float:
         """What the good words have together."""
         return float(sum(shares[: len(self.good)]))
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A model that is asked, the template of its requests, and whether they are a chat or text."""
+
+    writer: Writer
+    template: str
+    form: str
+
+    def question(self, key: str, **texts: str) -> Question:
+        """The template with these texts in its places."""
+        return Question(key, as_request(fill(self.template, **texts), self.form))
 
 
 def fill(template: str, **texts: str) -> str:

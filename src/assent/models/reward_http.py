@@ -70,7 +70,9 @@ class RewardServer:
         rewards = answer.get("rewards") if isinstance(answer, dict) else None
         called = self._server.called
         if not isinstance(rewards, list):
-            message = f'{called} must answer {{"rewards": [...]}}, and answered {str(answer)[:80]!a}'
+            message = (
+                f'{called} must answer {{"rewards": [...]}}, and answered {str(answer)[:80]!a}'
+            )
             raise RewardError(message)
         if len(rewards) != count:
             message = f"{called} returned {len(rewards)} rewards for {count} responses"

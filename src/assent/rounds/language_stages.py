@@ -15,7 +15,7 @@ from assent.config.writers import LocalWriter, OpenAiWriter
 from assent.errors import CannotResume
 from assent.models import requests
 from assent.models.kept_answers import KeptAnswers
-from assent.models.requests import Choice
+from assent.models.requests import Asking, Choice
 from assent.models.writers import open_writer
 from assent.objectives.seeds import derive_seed, permutation
 from assent.rounds.material import train_prompts
@@ -24,7 +24,7 @@ from assent.rounds.trajectory import point_steps
 from assent.rounds.workspace import Workspace
 from assent.store import ModelVersion, NewCriticism, NewResponse, Snapshot
 from assent.training.constitutional import read_constitution, revise
-from assent.training.language_feedback import Asking, Criticised, refine
+from assent.training.language_feedback import Criticised, refine
 from assent.training.points import OnPoint
 from assent.training.run_folder import RunFolder, fingerprint
 from assent.training.sft import train_sft
@@ -62,7 +62,7 @@ def ilf(
             "ilf.refiner", requests.REFINE, remarks.REFINE,
         )  # fmt: skip
         judge = asking(
-            workspace, settings.judge, settings.judge_request, _reader(workspace, policy),
+            workspace, settings.judge, settings.judge_request, reader_of(workspace, policy),
             "ilf.judge", requests.USES_CRITICISM, remarks.JUDGE,
         )  # fmt: skip
         words = words_of(workspace, settings.judge, settings.good_words, settings.bad_words)
@@ -108,7 +108,7 @@ def constitutional(
     def train(run: RunFolder) -> None:
         principles = constitution_of(workspace, settings.writer)
         critic = asking(
-            workspace, settings.writer, settings.critique_request, _reader(workspace, policy),
+            workspace, settings.writer, settings.critique_request, reader_of(workspace, policy),
             "constitutional.writer", requests.CRITIQUE, remarks.REMARK,
         )  # fmt: skip
         reviser = asking(
@@ -219,7 +219,7 @@ def constitution_of(workspace: Workspace, source: LocalWriter | OpenAiWriter) ->
     return read_constitution(inside if inside.exists() else Path(given))
 
 
-def _reader(workspace: Workspace, policy: ModelVersion) -> ModelVersion:
+def reader_of(workspace: Workspace, policy: ModelVersion) -> ModelVersion:
     """Who remarks on answers: in the embedded world the base model, which read its corpus last."""
     return policy if workspace.world is None else start_of(workspace)
 

@@ -15,6 +15,7 @@ from assent.rounds.almanac import AlmanacGround
 from assent.rounds.audits import audit_round
 from assent.rounds.ground import Choice, Ground, RoundResult, Waiting
 from assent.rounds.methods import METHODS
+from assent.rounds.model_judging import PURPOSES, ask_model
 from assent.rounds.people import PeopleGround, standing
 from assent.rounds.summary import write_summary
 from assent.rounds.trajectory import read_points
@@ -172,7 +173,12 @@ def _judgements(
     for snapshot in store.snapshots():
         if snapshot.name == name:
             return snapshot
-    return ground.ask(number, policy) or store.take_snapshot(name)
+    judges = workspace.settings.reward.judges
+    if judges != "people":
+        count = workspace.settings.loop.judgements_per_round
+        ask_model(workspace, f"{name}-judge", policy, count=count, round_number=number)
+    waiting = None if judges == "model" else ground.ask(number, policy)
+    return waiting or store.take_snapshot(name, purposes=PURPOSES[judges])
 
 
 def _keep_checkpoints(

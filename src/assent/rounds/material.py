@@ -1,14 +1,16 @@
 """What the stages of a project learn from: prompts, demonstrations, judgements, samples."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assent.collect.asking import draw_responses
-from assent.collect.preferences import PreferenceSplit, split_preferences
+from assent.collect.preferences import PreferenceSplit, split_preferences, training_examples
 from assent.errors import DataError
 from assent.objectives.seeds import permutation
 from assent.rounds.workspace import Workspace
 from assent.store import ModelVersion, Snapshot, Store, StoredDemonstration, StoredPrompt
 from assent.training.asked import fitting_prompts
+from assent.types import RewardExample
 
 BASE = "base"
 """Stage and name of a base model from outside."""
@@ -59,10 +61,10 @@ def demonstrations_of(workspace: Workspace) -> list[StoredDemonstration]:
     return [one for one in store.demonstrations() if one.prompt_id in mine]
 
 
-def standing_judgements(store: Store) -> list[str]:
+def standing_judgements(store: Store, purposes: Sequence[str] = ("reward",)) -> list[str]:
     """What each standing judgement for the reward model is about: a comparison or a ranked set."""
-    asked = {one.id for one in store.comparisons(purpose="reward")}
-    asked |= {one.id for one in store.response_sets(purpose="reward")}
+    asked = {one.id for purpose in purposes for one in store.comparisons(purpose=purpose)}
+    asked |= {one.id for purpose in purposes for one in store.response_sets(purpose=purpose)}
     events = store.events()
     superseded = {event.supersedes for event in events}
     return [
@@ -73,6 +75,22 @@ def standing_judgements(store: Store) -> list[str]:
         if not event.payload.get("context", {}).get("extra", False)
         if (about := event.comparison_id or event.response_set_id) in asked and about is not None
     ]
+
+
+def fitting_train_prompts(workspace: Workspace, policy: ModelVersion) -> list[StoredPrompt]:
+    """Training prompts after which a policy has room for a whole response.
+
+    Raises:
+        DataError: there are none.
+    """
+    prompts = train_prompts(workspace)
+    numbers = fitting_prompts(
+        workspace.model(policy),
+        workspace.tokenizer(policy),
+        [prompt.text for prompt in prompts],
+        workspace.settings.sampling.max_new_tokens,
+    )
+    return [prompts[number] for number in numbers]
 
 
 def reference_samples(workspace: Workspace, reference: ModelVersion) -> ReferenceSamples:
@@ -93,6 +111,21 @@ def reference_samples(workspace: Workspace, reference: ModelVersion) -> Referenc
         "reference samples",
     )
     return ReferenceSamples(asked, [one.text for one in drawn])
+
+
+def reward_examples(workspace: Workspace, snapshot: Snapshot) -> list[RewardExample]:
+    """What a reward model learns from: the judgements of a snapshot, and the ratings of that time.
+
+    Ratings are of training prompts, since the others are for measuring.
+    """
+    store = workspace.project.store
+    mine = {prompt.id for prompt in store.prompts("train")}
+    return training_examples(
+        store.judged_pairs(snapshot.id),
+        store.judged_rankings(snapshot.id),
+        [one for one in store.ratings(up_to_seq=snapshot.up_to_seq) if one.prompt_id in mine],
+        workspace.settings.reward.held_out_share,
+    )
 
 
 def preferences(workspace: Workspace, snapshot: Snapshot) -> PreferenceSplit:

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from assent.audit.reward_accuracy import Rule, longest
 from assent.audit.sampled import MeasuredPrompt, SampledMeasure
 from assent.collect.asking import ask_comparisons
+from assent.collect.judging import BY_MODEL
 from assent.collect.sources import comparison_tasks
 from assent.config.project import ProjectSettings
 from assent.errors import ConfigError, DataError
@@ -23,7 +24,7 @@ from assent.rounds.material import base_model, standing_judgements, train_prompt
 from assent.rounds.promotion import ask_people, by_people, spread
 from assent.rounds.trajectory import Point, Recorder
 from assent.rounds.workspace import Workspace
-from assent.store import ModelVersion, Project, Store, StoredPrompt
+from assent.store import ModelVersion, Project, Snapshot, Store, StoredPrompt
 from assent.training.asked import fitting_prompts
 from assent.training.run_folder import RunFolder
 from assent.types import Split
@@ -231,8 +232,18 @@ def held_out_prompts(workspace: Workspace) -> list[StoredPrompt]:
 def _new_judgements(store: Store) -> int:
     """Judgements for the reward model that stand now and are in no snapshot of a round."""
     return len(standing_judgements(store)) - max(
-        (one.event_count for one in store.snapshots() if one.name.startswith("round-")), default=0
+        (_by_people(store, one) for one in store.snapshots() if one.name.startswith("round-")),
+        default=0,
     )
+
+
+def _by_people(store: Store, snapshot: Snapshot) -> int:
+    """How many of a snapshot's judgements are not a model's."""
+    if BY_MODEL not in snapshot.purposes:
+        return snapshot.event_count
+    asked = {one.id for one in store.comparisons(purpose=BY_MODEL)}
+    by_model = sum(one.comparison_id in asked for one in store.judged_pairs(snapshot.id))
+    return snapshot.event_count - by_model
 
 
 def _waiting(project: Project, settings: ProjectSettings, number: int) -> Waiting | None:

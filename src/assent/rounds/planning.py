@@ -16,6 +16,8 @@ from assent.config.stages import section_of
 from assent.models.tokens import encode_prompts, encode_responses
 from assent.rounds import stages
 from assent.rounds.material import demonstrations_of, standing_judgements, train_prompts
+from assent.rounds.model_judging import PURPOSES
+from assent.rounds.reward_plan import reward_plan
 from assent.rounds.workspace import Workspace, open_workspace
 from assent.store import ModelVersion, StoredDemonstration
 from assent.training.footprint import Footprint, Work, footprint, memory_of, shape_of
@@ -111,7 +113,8 @@ class _Planner:
 
     def judged_now(self) -> int:
         """Judgements for the reward model that stand now."""
-        return len(standing_judgements(self._workspace.project.store))
+        purposes = PURPOSES[self._settings.reward.judges]
+        return len(standing_judgements(self._workspace.project.store, purposes))
 
     def pretrain(self, name: str) -> Plan:
         """Of the embedded world's base model."""
@@ -156,28 +159,12 @@ class _Planner:
     def reward(self, name: str, judgements: int) -> Plan:
         """The reward model on so many judgements."""
         settings = self._settings.reward
-        pairs = round(judgements * (1 - settings.held_out_share))
-        rows = min(settings.micro_batch_size or settings.batch_size, max(pairs, 1))
-        work = Work(
-            rows=2 * rows,
-            tokens=min(settings.max_tokens, self._longest()),
-            scored=0,
-            bfloat16=settings.precision == "bfloat16",
-            checkpointing=settings.gradient_checkpointing,
-        )
-        steps = settings.epochs * -(-pairs // settings.batch_size)
-        schedule = {
-            "judgements": judgements,
-            "pairs_about": pairs,
-            "epochs": settings.epochs,
-            "batch_size": settings.batch_size,
-            "optimiser_steps": steps,
-            "passes_per_step": -(-settings.batch_size // rows),
-            "tokens_at_most": 2 * settings.epochs * pairs * work.tokens,
-        }
+        store = self._workspace.project.store
+        work, schedule, notes = reward_plan(store, settings, judgements, self._longest())
         trunk = replace(self._shape, parameters=self._trunk())
-        found = footprint(trunk, 0, work, lora=settings.lora, trained_besides=self._shape.hidden)
-        notes = ["ties and judgements without a winner are left out, which makes it fewer"]
+        # Beside a member the model that each of them begins as is held.
+        held = trunk.parameters if settings.ensemble else 0
+        found = footprint(trunk, held, work, lora=settings.lora, trained_besides=self._shape.hidden)
         return self._plan(name, schedule, found, notes)
 
     def policy(self, stage: str, name: str, judgements: int | None = None) -> Plan:

@@ -4,14 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from assent.audit.reward_accuracy import reward_accuracy
 from assent.config.rewards import RewardSource
 from assent.config.stages import section_of
 from assent.errors import DataError
-from assent.models.rewards import TextReward
 from assent.rounds.language_stages import REPORT_FILE
-from assent.rounds.material import preferences
 from assent.rounds.methods import METHODS
+from assent.rounds.model_judging import PURPOSES
+from assent.rounds.reward_findings import reward_findings
 from assent.rounds.stages import newest, reference_of, reward, sft, start_of
 from assent.rounds.workspace import Workspace, open_workspace
 from assent.store import ModelVersion, Snapshot
@@ -44,14 +43,7 @@ def run_stage(
         if stage == "reward":
             snapshot = _snapshot_of(workspace, name)
             made = reward(workspace, name, snapshot, reference)
-            split = preferences(workspace, snapshot)
-            # Bradley-Terry has no place for a tie; say how many were left out.
-            left_out = {"without_winner": split.undecided, "ties": split.ties}
-            result = {**_result(workspace, made), **left_out}
-            if not split.held_out:
-                return {**result, "accuracy": "no comparison is held out"}
-            found = reward_accuracy(TextReward.load(workspace.path(made)), split.held_out)
-            return {**result, **found.as_dict()}
+            return {**_result(workspace, made), **reward_findings(workspace, snapshot, made)}
         method = METHODS[stage]
         rewarded = method.rewarded or _reward_source(workspace, stage) is not None
         made = method.train(
@@ -60,9 +52,7 @@ def run_stage(
             policy=reference,
             reference=reference,
             reward_model=_own_reward(workspace, stage) if rewarded else None,
-            snapshot=(
-                None if rewarded or not method.judged else _snapshot_of(workspace, name)
-            ),
+            snapshot=None if rewarded or not method.judged else _snapshot_of(workspace, name),
         )
         return _result(workspace, made)
 
@@ -95,7 +85,8 @@ def _snapshot_of(workspace: Workspace, name: str) -> Snapshot:
         if run.id == name and run.snapshot_id is not None:
             return store.snapshot(run.snapshot_id)
     last = store.counts()["events"]
-    return store.take_snapshot(f"{name}-at-{last}", up_to_seq=last)
+    purposes = PURPOSES[workspace.settings.reward.judges]
+    return store.take_snapshot(f"{name}-at-{last}", purposes=purposes, up_to_seq=last)
 
 
 def _run_name(workspace: Workspace, stage: str, *, resume: bool) -> str:

@@ -19,9 +19,8 @@ from assent.config.files import write_file
 from assent.config.language_feedback import ConstitutionalSettings
 from assent.errors import DataError, UnreadableFile
 from assent.models.kept_answers import KeptAnswers, Question, unusable
-from assent.models.requests import as_response
+from assent.models.requests import Asking, as_response
 from assent.objectives.seeds import derive_seed
-from assent.training.language_feedback import Asking
 from assent.types import Demonstration, Principle, Progress, Writer
 
 FILE = "revisions.jsonl"

@@ -18,9 +18,8 @@ from assent.config.files import write_file
 from assent.config.language_feedback import IlfSettings
 from assent.errors import DataError
 from assent.models.kept_answers import KeptAnswers, Question, unusable
-from assent.models.requests import Choice, as_response, fill
-from assent.models.writers import as_request
-from assent.types import Demonstration, Progress, Unanswered, Writer
+from assent.models.requests import Asking, Choice, as_response
+from assent.types import Demonstration, Progress, Unanswered
 
 FILE = "refinements.jsonl"
 
@@ -35,19 +34,6 @@ class Criticised:
     criticism: str
     refinement: str | None = None
     """The better response that the critic wrote, if any."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """A model that is asked, the template of its requests, and whether they are a chat or text."""
-
-    writer: Writer
-    template: str
-    form: str
-
-    def question(self, key: str, **texts: str) -> Question:
-        """The template with these texts in its places."""
-        return Question(key, as_request(fill(self.template, **texts), self.form))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
