@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.audit.reward_accuracy import Rule, longest
 from assent.models.candidates import Candidates
-from assent.models.rewards import TextReward
+from assent.models.reward_ensembles import LearnedReward
 from assent.models.tokens import encode_responses
 from assent.objectives.tilting import tilt
 from assent.stats.intervals import bootstrap_mean
@@ -82,17 +82,16 @@ class AlmanacMeasure:
         self._marks = {name: _mark(self.test, rule) for name, rule in _BEHAVIOURS.items()}
         self._lengths = torch.tensor(_lengths(tokenizer, self.test), dtype=torch.float64)
 
-    def rewards(self, reward: TextReward, off_grammar: Sequence[float]) -> "RoundRewards":
+    def rewards(self, reward: LearnedReward, off_grammar: Sequence[float]) -> "RoundRewards":
         """Normalised rewards of all answers under one reward model.
 
         Args:
             reward: on a decoder trunk.
             off_grammar: its normalised rewards of texts off the grammar that the reference said.
         """
-        gain, bias = reward.normalisation.gain, reward.normalisation.bias
         return RoundRewards(
-            gain * self.candidates.rewards(reward.model) + bias,
-            gain * self.train_candidates.rewards(reward.model) + bias,
+            reward.over(self.candidates),
+            reward.over(self.train_candidates),
             torch.tensor(list(off_grammar) or [0.0], dtype=torch.float64),
         )
 

@@ -91,7 +91,11 @@ class Teaching:
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
         evidence = Evidence(subject)
-        self.version, self.reward = evidence.reward()
+        self.version, reward = evidence.reward()
+        if not isinstance(reward, TextReward):
+            message = f"{self.version.name} is an ensemble; influence is that on one last layer"
+            raise NotAuditable(message)
+        self.reward = reward
         self.snapshot = evidence.project.store.snapshot(self.version.snapshot_id or "")
         share = evidence.held_out_share(self.version)
         self.training = [

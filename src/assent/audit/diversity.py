@@ -239,7 +239,7 @@ def _split(evidence: Evidence) -> tuple[list[ItemRecord], str | None]:
         torch.log_softmax(candidates.logprobs(load_causal_lm(one, subject.device), temperature), 1)
         for one in (subject.folder, folder)
     ]
-    rewards = reward.normalisation.gain * candidates.rewards(reward.model)
+    rewards = reward.over(candidates)
     policy, before, best = (
         _entropy(one) for one in (logprobs[0], logprobs[1], tilt(logprobs[1], rewards, beta))
     )

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from assent.audit.subject import Subject
 from assent.errors import NotAuditable
-from assent.models.rewards import TextReward
+from assent.models.reward_ensembles import LearnedReward, load_reward
 from assent.objectives.seeds import is_held_out
 from assent.store import Ancestor, ModelVersion, Project, Snapshot, StoredEvent
 from assent.store.records import ShownOrder
@@ -103,14 +103,14 @@ class Evidence:
         """Its folder."""
         return self.project.root / version.path
 
-    def reward(self) -> tuple[ModelVersion, TextReward]:
+    def reward(self) -> tuple[ModelVersion, LearnedReward]:
         """The reward model that the policy was trained against.
 
         Raises:
             NotAuditable: there is none.
         """
         version = self.require_role("reward_model", "reward model")
-        return version, TextReward.load(self.path(version), self.subject.device)
+        return version, load_reward(self.path(version), self.subject.device)
 
     def snapshot(self) -> Snapshot | None:
         """The judgements behind the model; else the newest snapshot, if any."""

@@ -10,8 +10,7 @@ from scipy import stats
 
 from assent.audit.evidence import spread
 from assent.models.reading import Read
-from assent.models.rewards import TextReward
-from assent.models.scoring import chunks
+from assent.models.reward_ensembles import LearnedReward
 from assent.stats.intervals import Interval
 from assent.stats.verdicts import holm
 
@@ -38,7 +37,7 @@ class Insertion(NamedTuple):
 
 @torch.no_grad()
 def insertion_effects(
-    reward: TextReward,
+    reward: LearnedReward,
     prompts: Sequence[str],
     responses: Sequence[str],
     *,
@@ -66,19 +65,18 @@ def insertion_effects(
         raise ValueError(message)
     reads = reward.reading.encode(prompts, responses)
     tokens = _tokens(reward, [read.response for read in reads])
-    plain = _scores(reward, reads)
+    plain = np.array(reward.of_reads(reads))
     changes = np.empty((len(tokens), len(reads)))
     for row, read in enumerate(reads):
         last = max(len(read.response) - 1, 0)
         place = last if row % 2 == 0 else last // 2
         changed = [_with(read, token, place) for token in tokens]
-        changes[:, row] = _scores(reward, changed) - plain[row]
-    changes *= reward.normalisation.gain
+        changes[:, row] = np.array(reward.of_reads(changed)) - plain[row]
     return _effects(reward, tokens, changes, level)
 
 
 def _effects(
-    reward: TextReward, tokens: Sequence[int], changes: NDArray[np.float64], level: float
+    reward: LearnedReward, tokens: Sequence[int], changes: NDArray[np.float64], level: float
 ) -> list[Insertion]:
     count = changes.shape[1]
     means = changes.mean(axis=1)
@@ -103,7 +101,7 @@ def _effects(
     return sorted(found, key=lambda one: -one.effect)
 
 
-def _tokens(reward: TextReward, said: Sequence[Sequence[int]]) -> list[int]:
+def _tokens(reward: LearnedReward, said: Sequence[Sequence[int]]) -> list[int]:
     """All that may stand in a text; of a large vocabulary a part that holds those in use."""
     special = set(reward.tokenizer.all_special_ids)
     every = [token for token in range(len(reward.tokenizer)) if token not in special]
@@ -120,11 +118,3 @@ def _with(read: Read, token: int, place: int) -> Read:
     if read.types is None:
         return read._replace(response=response)
     return read._replace(response=response, types=[*read.types, read.types[-1]])
-
-
-def _scores(reward: TextReward, reads: Sequence[Read]) -> NDArray[np.float64]:
-    """Raw scores of texts as tokens."""
-    found: list[float] = []
-    for part in chunks(len(reads), reward.batch_size):
-        found += reward.reading.scores(reward.model, reads[part]).tolist()
-    return np.array(found)

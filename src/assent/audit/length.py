@@ -19,7 +19,7 @@ from assent.audit.questions import Question, Reply
 from assent.audit.respondents import HuggingFaceRespondent
 from assent.audit.subject import Estimate, Figure, ItemRecord, Measured, Subject
 from assent.models.loading import load_causal_lm, load_tokenizer
-from assent.models.rewards import TextReward
+from assent.models.reward_ensembles import LearnedReward
 from assent.objectives.seeds import derive_seed
 from assent.stats.diversity import words
 from assent.stats.explained import Explained, share_explained
@@ -155,7 +155,7 @@ def describe(
     prompts: Sequence[tuple[str, str, str]],
     model: Sequence[Reply],
     reference: Sequence[Reply],
-    reward: TextReward,
+    reward: LearnedReward,
     wins: Sequence[Win],
     *,
     level: float,

@@ -21,7 +21,7 @@ from assent.audit.insertions import insertion_effects
 from assent.audit.reward_parts import bias_table, blind_right, by_parts, hits, places, share_right
 from assent.audit.subject import Estimate, Figure, ItemRecord, Measured, Subject
 from assent.errors import NotAuditable
-from assent.models.rewards import TextReward
+from assent.models.reward_ensembles import LearnedReward
 from assent.objectives.seeds import derive_seed
 from assent.stats.agreement import accuracy_ceiling, raw_agreement
 from assent.stats.calibration import brier_scores, calibration_error, fit_temperature, log_losses
@@ -249,7 +249,7 @@ def _judged(evidence: Evidence, share: float) -> list[Judged]:
     return found
 
 
-def _margins(reward: TextReward, judged: Sequence[Judged]) -> NDArray[np.float64]:
+def _margins(reward: LearnedReward, judged: Sequence[Judged]) -> NDArray[np.float64]:
     """Raw score of the first response less the second's: the logit that was fitted."""
     prompts = [one.prompt for one in judged]
     first = reward.raw(prompts, [one.first for one in judged])

@@ -20,7 +20,7 @@ from assent.audit.figures import estimate
 from assent.audit.reward_parts import hits, places, share_right
 from assent.audit.subject import Estimate, Figure, ItemRecord, Measured, Subject
 from assent.errors import NotAuditable
-from assent.models.rewards import TextReward
+from assent.models.reward_ensembles import LearnedReward
 from assent.stats.agreement import alpha_interval
 from assent.stats.consensus import group_agreement, held_out_accuracy
 
@@ -270,7 +270,7 @@ def _by_group(
     return found
 
 
-def _records(reward: TextReward, judged: Sequence[Judged], known: set[str]) -> list[ItemRecord]:
+def _records(reward: LearnedReward, judged: Sequence[Judged], known: set[str]) -> list[ItemRecord]:
     prompts = [one.prompt for one in judged]
     first = reward.raw(prompts, [one.first for one in judged])
     second = reward.raw(prompts, [one.second for one in judged])

@@ -39,14 +39,14 @@ def serve(
     listens on the loopback only.
     """
     from assent.models.loading import choose_device
-    from assent.models.rewards import TextReward
+    from assent.models.reward_ensembles import load_reward
     from assent.serving.rewards import open_listener, serve_rewards
 
     token = os.environ.get(TOKEN_VARIABLE, "").strip() or None
     # Listening first: an address that cannot be had is said before a model is loaded.
     with open_listener(host, port, token=token) as listener, suppress(KeyboardInterrupt):
         model = _reward_folder(folder)
-        reward = TextReward.load(model, choose_device(device))
+        reward = load_reward(model, choose_device(device))
         typer.echo(f"rewards of {model} at http://{host}:{port}/rewards")
         serve_rewards(reward, listener, token=token)
 

@@ -1,16 +1,16 @@
 """Judgements as training data: pairs with a winner, and which of them are held out.
 
-A ranking gives every pair of its responses that are not tied. A Bradley-Terry reward model has no
-place for ties, so they are counted and left out.
+A ranking gives every pair of its responses that are not tied. A Bradley-Terry model has no place
+for ties, so pairs leave them out and count them; `training_examples` keeps them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from assent.objectives.seeds import is_held_out
-from assent.store import JudgedPair, JudgedRanking
-from assent.types import PreferencePair
+from assent.store import JudgedPair, JudgedRanking, StoredRating
+from assent.types import PreferencePair, RankedResponses, RatedResponse, RewardExample, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class PreferenceSplit:
     undecided: int
     """Ties and other judgements without a winner, which a pairwise model cannot learn from."""
     ties: int = 0
-    """Ties among them, and tied pairs of rankings: left out until there is a model of ties."""
+    """Ties among them, and tied pairs of rankings."""
 
 
 def split_preferences(
@@ -66,6 +66,39 @@ def split_preferences(
         undecided += tied
         ties += tied
     return PreferenceSplit(train, held_out, undecided, ties)
+
+
+def training_examples(
+    judged: Sequence[JudgedPair],
+    rankings: Sequence[JudgedRanking],
+    ratings: Sequence[StoredRating],
+    held_out_share: float,
+) -> list[RewardExample]:
+    """All that was said of prompts that are not held out, ties and strengths included.
+
+    Judgements that both are bad, or that nobody could tell, order nothing and are left out.
+    """
+    said: list[RewardExample] = [
+        RankedResponses(
+            prompt=pair.prompt,
+            responses=(pair.first, pair.second),
+            ranks=_RANKS[pair.verdict],
+            strength=pair.strength,
+        )
+        for pair in judged
+        if pair.verdict in _RANKS
+    ]
+    said += [
+        RankedResponses(prompt=one.prompt, responses=one.responses, ranks=one.ranks)
+        for one in rankings
+    ]
+    said += [
+        RatedResponse(prompt=one.prompt, response=one.response, axes=one.axes) for one in ratings
+    ]
+    return [one for one in said if not is_held_out(one.prompt, held_out_share)]
+
+
+_RANKS: Mapping[Verdict, tuple[int, int]] = {"first": (0, 1), "second": (1, 0), "tie": (0, 0)}
 
 
 def pairs_of(ranking: JudgedRanking) -> Iterator[PreferencePair]:

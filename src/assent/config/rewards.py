@@ -6,7 +6,14 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from assent.config.addresses import require_address
-from assent.config.base import NonNegativeInt, PositiveFloat, PositiveInt, Settings
+from assent.config.base import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+)
+from assent.types import Aggregate
 
 
 class ModelReward(Settings):
@@ -17,6 +24,10 @@ class ModelReward(Settings):
     """A Hugging Face folder or hub id; the round's reward model if left out."""
     reading: Literal["auto", "response_end", "template", "pair"] = "auto"
     """How the model reads a prompt and a response; auto asks the folder (see `models.reading`)."""
+    aggregate: Aggregate | None = None
+    """How the rewards of an ensemble become one; as its folder says if left out."""
+    uncertainty_coef: NonNegativeFloat | None = None
+    """How much of an ensemble's variance or standard deviation is taken off; likewise."""
     batch_size: PositiveInt = 256
     """Responses a forward pass."""
 

@@ -18,9 +18,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from assent.errors import RewardError
 from assent.models.chat import has_template, render_turns
 from assent.models.loading import max_positions, require_fit, score_head
-from assent.models.scoring import autocast
+from assent.models.states import autocast, states_at, trunk_of
 from assent.models.tokens import Rows, encode, encode_prompts, encode_responses, join
-from assent.objectives.masks import last_index, position_ids, right_pad
+from assent.objectives.masks import last_index, right_pad
 from assent.types import ChatPrompt, Message
 
 ReadingName = Literal["response_end", "template", "pair"]
@@ -57,6 +57,7 @@ class Reading(Protocol):
         ...
 
 
+@runtime_checkable
 class HeadReading(Reading, Protocol):
     """A reading that knows every output of a model, not only the first."""
 
@@ -226,15 +227,9 @@ def raw_outputs(
     model: PreTrainedModel, rows: Rows, precision: str = "float32"
 ) -> Float[Tensor, "batch output"]:
     """A decoder's scores at the last real token of each row, found by the mask, never by an id."""
-    with autocast(model.device, precision):
-        output = model.base_model(
-            input_ids=rows.tokens,
-            attention_mask=rows.mask.long(),
-            position_ids=position_ids(rows.mask),
-            use_cache=False,
-        )
-        hidden = output.last_hidden_state
-        last = hidden[torch.arange(len(hidden), device=hidden.device), last_index(rows.mask)]
+    picks = torch.zeros_like(rows.mask)
+    picks[torch.arange(len(picks), device=picks.device), last_index(rows.mask)] = True
+    last = states_at(trunk_of(model), rows, picks, precision)
     scores: Tensor = last.float() @ score_head(model).weight.float().T
     return scores
 

@@ -17,10 +17,12 @@ from typing import get_args
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from assent.config.files import write_file
 from assent.errors import NotAModel
 from assent.models.candidates import Candidates
+from assent.models.reading import Read, Reading
 from assent.models.rewards import ENSEMBLE_FILE, Normalisation, TextReward
 from assent.objectives.aggregation import aggregate, disagreement
 from assent.types import Aggregate
@@ -44,6 +46,16 @@ class RewardEnsemble:
         self.members, self.how, self.coef = tuple(members), how, coef
 
     @property
+    def reading(self) -> Reading:
+        """How the members read."""
+        return self.members[0].reading
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The members'."""
+        return self.members[0].tokenizer
+
+    @property
     def normalisation(self) -> Normalisation:
         """Between rewards and `raw`: the mean gain and the mean bias of the members."""
         gains = [one.normalisation.gain for one in self.members]
@@ -65,6 +77,11 @@ class RewardEnsemble:
         """One reward a response."""
         found = aggregate(self.by_member(prompts, responses), self.how, self.coef)
         return [float(value) for value in found]
+
+    def of_reads(self, reads: Sequence[Read]) -> list[float]:
+        """Rewards of texts as tokens of the members' one tokenizer."""
+        rows = torch.tensor([member.of_reads(reads) for member in self.members])
+        return [float(value) for value in aggregate(rows.double(), self.how, self.coef)]
 
     def disagreement(self, prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
         """How far the members are apart: the standard deviation of their rewards."""

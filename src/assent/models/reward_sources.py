@@ -10,8 +10,8 @@ import torch
 
 from assent.config.rewards import CallableReward, HttpReward, RewardSource
 from assent.errors import ConfigError, RewardError
+from assent.models.reward_ensembles import load_reward
 from assent.models.reward_http import RewardServer
-from assent.models.rewards import TextReward
 from assent.types import RewardFunction
 
 
@@ -37,7 +37,14 @@ def open_reward(
     if folder is None:
         message = "ppo.reward.path: name a reward model; this run has none of its own"
         raise ConfigError(message)
-    return TextReward.load(folder, device, reading=source.reading, batch_size=source.batch_size)
+    return load_reward(
+        folder,
+        device,
+        reading=source.reading,
+        batch_size=source.batch_size,
+        how=source.aggregate,
+        coef=source.uncertainty_coef,
+    )
 
 
 class ImportedReward:

@@ -20,7 +20,7 @@ from assent.config.files import write_file
 from assent.errors import NotAModel, RewardError
 from assent.models.candidates import Candidates
 from assent.models.loading import load_reward_model, open_tokenizer, require_match
-from assent.models.reading import Reading, reading_of, require_room
+from assent.models.reading import Read, Reading, reading_of, require_room
 from assent.models.reward_axes import Axis, combine_outputs, read_axes
 from assent.models.scoring import chunks
 from assent.types import RewardFunction
@@ -159,15 +159,25 @@ class TextReward:
         """
         reads = self.reading.encode(prompts, responses)
         require_room(self.model, reads)
+        return self._scores(reads)
+
+    @torch.no_grad()
+    def of_reads(self, reads: Sequence[Read]) -> list[float]:
+        """Normalised scores of texts as tokens."""
+        return [self._normalised(score) for score in self._scores(reads)]
+
+    def _scores(self, reads: Sequence[Read]) -> list[float]:
         scores: list[float] = []
         for part in chunks(len(reads), self.batch_size):
             scores += self.reading.scores(self.model, reads[part]).tolist()
         return scores
 
+    def _normalised(self, score: float) -> float:
+        return self.normalisation.gain * score + self.normalisation.bias
+
     def __call__(self, prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
         """Normalised scores."""
-        gain, bias = self.normalisation.gain, self.normalisation.bias
-        return [gain * score + bias for score in self.raw(prompts, responses)]
+        return [self._normalised(score) for score in self.raw(prompts, responses)]
 
     def over(self, candidates: Candidates) -> Float[Tensor, "prompt answer"]:
         """Normalised scores of enumerated answers, by a model on a decoder trunk; float64."""

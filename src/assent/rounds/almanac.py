@@ -19,7 +19,6 @@ from assent.audit.reward_accuracy import Rule
 from assent.collect.asking import ask_comparisons
 from assent.collect.judging import judge_all
 from assent.config.loop import AlmanacSettings
-from assent.models.rewards import TextReward
 from assent.objectives.seeds import derive_seed
 from assent.rounds import stages
 from assent.rounds.ground import Choice, Findings, RoundResult
@@ -215,7 +214,7 @@ class AlmanacGround:
     ) -> RoundRewards:
         """The rewards of all answers, and of what the reference said off the grammar."""
         workspace = self._workspace
-        reward = TextReward.load(workspace.path(reward_model), workspace.device)
+        reward = stages.learned_reward(workspace, reward_model)
         samples = reference_samples(workspace, reference)
         off = off_grammar(self._world, samples.prompts, samples.responses)
         scored = reward([samples.prompts[n] for n in off], [samples.responses[n] for n in off])

@@ -4,19 +4,22 @@ import logging
 from collections.abc import Sequence
 
 from assent.config.loop import AlmanacSettings
-from assent.config.rewards import RewardSource
+from assent.config.rewards import ModelReward, RewardSource
+from assent.config.stages import section_of
 from assent.errors import DataError
 from assent.models.loading import load_causal_lm, open_tokenizer, reward_model_from
+from assent.models.reward_ensembles import LearnedReward, load_reward
 from assent.models.reward_sources import open_reward
 from assent.objectives.seeds import derive_seed
 from assent.objectives.selection import draw_by_kind
 from assent.rounds.material import (
     base_model,
     demonstrations_of,
-    preferences,
     reference_samples,
+    reward_examples,
     train_prompts,
 )
+from assent.rounds.pretraining_texts import pretraining_texts
 from assent.rounds.workspace import Workspace
 from assent.store import ModelVersion, NewDemonstration, Snapshot
 from assent.training.asked import PromptMix
@@ -24,6 +27,8 @@ from assent.training.points import OnPoint
 from assent.training.ppo import train_ppo
 from assent.training.pretrain import train_base
 from assent.training.reward import train_reward
+from assent.training.reward_data import axis_weights
+from assent.training.reward_ensemble import train_ensemble
 from assent.training.run_folder import RunFolder
 from assent.training.sft import train_sft
 from assent.types import Demonstration, RewardFunction
@@ -131,10 +136,13 @@ def reward(
 
     def train(run: RunFolder) -> None:
         samples = reference_samples(workspace, reference)
-        train_reward(
-            reward_model_from(start, derive_seed(workspace.seed, name, "head"), workspace.device),
+        examples = reward_examples(workspace, snapshot)
+        axes = axis_weights(examples, settings.axes) if settings.objective == "ratings" else {}
+        seed = derive_seed(workspace.seed, name, "head")
+        (train_ensemble if settings.ensemble else train_reward)(
+            reward_model_from(start, seed, workspace.device, outputs=len(axes) or 1),
             open_tokenizer(start),
-            preferences(workspace, snapshot).train,
+            examples,
             (samples.prompts, samples.responses),
             settings,
             run,
@@ -176,6 +184,7 @@ def ppo(
             run,
             seed=derive_seed(workspace.seed, name),
             mix=prompt_mix(workspace, [prompt.kind for prompt in prompts], name),
+            pretraining=pretraining_texts(workspace),
             points=points,
             on_point=on_point,
             progress=workspace.progress,
@@ -186,6 +195,19 @@ def ppo(
         parents={"reference": reference} | ({"reward_model": reward_model} if reward_model else {}),
         snapshot_id=reward_model.snapshot_id if reward_model else None,
     )  # fmt: skip
+
+
+def learned_reward(workspace: Workspace, reward_model: ModelVersion) -> LearnedReward:
+    """A reward model, an ensemble combined as the loop's method combines it."""
+    method = getattr(workspace.settings, section_of(workspace.settings.loop.method))
+    source = getattr(method, "reward", None)
+    given = source if isinstance(source, ModelReward) else ModelReward()
+    return load_reward(
+        workspace.path(reward_model),
+        workspace.device,
+        how=given.aggregate,
+        coef=given.uncertainty_coef,
+    )
 
 
 def reward_function(

@@ -12,7 +12,7 @@ import torch
 from assent import __version__
 from assent.audit.reward_accuracy import baseline_accuracies, reward_accuracy
 from assent.config.files import write_file
-from assent.models.rewards import TextReward
+from assent.models.reward_ensembles import load_reward
 from assent.rounds.ground import Choice, Ground, RoundResult, Waiting
 from assent.rounds.material import preferences
 from assent.rounds.trajectory import Point
@@ -98,7 +98,7 @@ def _round(
     workspace: Workspace, ground: Ground, result: RoundResult, annotators: int | None
 ) -> dict[str, Any]:
     split = preferences(workspace, result.snapshot)
-    reward = TextReward.load(workspace.path(result.reward), workspace.device)
+    reward = load_reward(workspace.path(result.reward), workspace.device)
     accuracy: dict[str, Any] = {"accuracy": None, "ci": None, "n": 0, "baselines": {}}
     if len({pair.prompt for pair in split.held_out}) > 1:
         accuracy = {

@@ -41,10 +41,10 @@ def list_demonstrations(connection: Connection) -> list[StoredDemonstration]:
     ]
 
 
-def list_ratings(connection: Connection) -> list[StoredRating]:
-    """Ratings that stand, in the order given."""
+def list_ratings(connection: Connection, up_to_seq: int | None = None) -> list[StoredRating]:
+    """Ratings that stand, in the order given; with `up_to_seq`, those that stood then."""
     ratings = []
-    for row in connection.execute(_about_responses("rating")):
+    for row in connection.execute(_about_responses("rating", up_to_seq)):
         said = parsed_object(row.payload)
         ratings.append(
             StoredRating(
@@ -180,10 +180,13 @@ def _rankings_query(purposes: Iterable[str]) -> AnySelect:
     )
 
 
-def _about_responses(kind: str) -> AnySelect:
+def _about_responses(kind: str, up_to_seq: int | None = None) -> AnySelect:
     """Events of one kind that stand, with the response they are about and its prompt."""
     later = events.alias("later")
-    return (
+    superseded = exists().where(later.c.supersedes == events.c.id)
+    if up_to_seq is not None:
+        superseded = superseded.where(later.c.seq <= up_to_seq)
+    query = (
         select(
             events.c.id.label("event_id"),
             events.c.seq,
@@ -198,9 +201,10 @@ def _about_responses(kind: str) -> AnySelect:
         .join(responses, responses.c.id == events.c.response_id)
         .join(prompts, prompts.c.id == responses.c.prompt_id)
         .where(events.c.kind == kind)
-        .where(~exists().where(later.c.supersedes == events.c.id))
+        .where(~superseded)
         .order_by(events.c.seq)
     )
+    return query if up_to_seq is None else query.where(events.c.seq <= up_to_seq)
 
 
 def counting() -> ColumnElement[bool]:

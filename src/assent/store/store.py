@@ -276,10 +276,10 @@ class Store:
         with self.database.reading() as connection:
             return standing.list_demonstrations(connection)
 
-    def ratings(self) -> list[StoredRating]:
-        """Ratings that stand, in the order given."""
+    def ratings(self, *, up_to_seq: int | None = None) -> list[StoredRating]:
+        """Ratings that stand, in the order given; with `up_to_seq`, those that stood then."""
         with self.database.reading() as connection:
-            return standing.list_ratings(connection)
+            return standing.list_ratings(connection, up_to_seq)
 
     def criticisms(self) -> list[StoredCriticism]:
         """Criticisms that stand, in the order given."""
