@@ -205,6 +205,7 @@ class MetricSink(Protocol):
         ...
 
 
+@runtime_checkable
 class ProgressTask(Protocol):
     """One bar: a stage of known length."""
 
@@ -213,6 +214,7 @@ class ProgressTask(Protocol):
         ...
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Shows how far long work is and how much time is left."""
 

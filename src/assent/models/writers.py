@@ -299,9 +299,12 @@ class EndpointWriter:
 
 
 def cut(text: str, stops: Sequence[str]) -> str:
-    """The text before the first of the stops."""
+    """The text before the first of the stops; what no database holds becomes a visible mark."""
     found = [at for stop in stops if stop and (at := text.find(stop)) >= 0]
-    return text[: min(found)] if found else text
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text[: min(found)] if found else text)
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def read_option(text: str, options: Sequence[str]) -> int | None:
