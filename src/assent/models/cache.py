@@ -13,14 +13,19 @@ class GrowingLayer(DynamicLayer):
     MORE = 32
     """Positions of new room at least, so that short responses find theirs at once."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._key_room: Tensor | None = None
+        self._value_room: Tensor | None = None
+
     def update(
         self, key_states: Tensor, value_states: Tensor, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
         """Keep these too, and return all."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self._key_room: Tensor | None = None
-            self._value_room: Tensor | None = None
+        assert self.keys is not None
+        assert self.values is not None
         held, new = self.get_seq_length(), key_states.shape[-2]
         self._key_room, self.keys = _append(self._key_room, self.keys, key_states, held, new)
         self._value_room, self.values = _append(

@@ -104,6 +104,9 @@ def sample(
 class _Flight:
     """The rows that are being written, and what the model remembers of them."""
 
+    logits: Tensor
+    """Of the next token of each row."""
+
     def __init__(self, model: PreTrainedModel, tokens: Tensor, mask: Tensor, which: Tensor) -> None:
         self._model, self._cache = model, new_cache(model)
         self._may_drop = can_drop_rows(self._cache)
@@ -147,7 +150,7 @@ class _Flight:
             use_cache=True,
             logits_to_keep=1,
         )
-        self.logits: Tensor = output.logits[:, -1]
+        self.logits = output.logits[:, -1]
 
 
 @contextmanager

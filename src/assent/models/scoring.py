@@ -1,7 +1,9 @@
-"""Recompute the log-probabilities of responses in one forward pass, with values where wanted."""
+"""Recompute the log-probabilities of responses in one forward pass, with values where wanted.
+
+Logits are computed at response tokens only, and nothing at padding; see `models.states`.
+"""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -10,9 +12,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from assent.models.heads import ValueHead
+from assent.models.states import autocast, head_of, states_at, trunk_of
 from assent.models.tokens import Rows
-from assent.objectives.logprobs import entropy_from_logits, token_logprobs
+from assent.objectives.logprobs import entropy_from_logits, lean_token_logprobs, token_logprobs
 from assent.objectives.masks import position_ids, zero_outside
+
+__all__ = ["Scored", "autocast", "before_responses", "chunks", "score", "spread"]
 
 
 class Scored(NamedTuple):
@@ -20,8 +25,8 @@ class Scored(NamedTuple):
 
     logprobs: Float[Tensor, "batch response"]
     """Of the tokens, at the given temperature, float32."""
-    entropies: Float[Tensor, "batch response"]
-    """Of the distribution each token was drawn from, in nats; detached."""
+    entropies: Float[Tensor, "batch response"] | None
+    """Of the distribution each token was drawn from, in nats; detached; where asked for."""
     values: Float[Tensor, "batch response"] | None
     """Of the state before each token."""
 
@@ -33,6 +38,7 @@ def score(
     temperature: float,
     value_head: ValueHead | None = None,
     precision: str = "float32",
+    entropies: bool = False,
 ) -> Scored:
     """Log-probabilities of the response tokens of each row, given what stands before them.
 
@@ -42,7 +48,50 @@ def score(
         temperature: the one the responses were sampled at; divides the logits.
         value_head: adds `values`.
         precision: "bfloat16" runs the trunk under autocast; log-softmax and values stay float32.
+        entropies: adds `entropies`.
     """
+    head = head_of(model)
+    if head is None:
+        return _score_plainly(model, rows, temperature, value_head, precision, entropies)
+    states = states_at(trunk_of(model), rows, before_responses(rows), precision)
+    with autocast(model.device, precision):
+        logits: Tensor = head(states)
+    tokens = rows.responses[rows.response_mask]
+    logprobs = lean_token_logprobs(logits, tokens, temperature=temperature)
+    found = None
+    if entropies:
+        with torch.no_grad():
+            found = spread(entropy_from_logits(logits.detach(), temperature=temperature), rows)
+    values = None if value_head is None else spread(value_head(states[None]).squeeze(0), rows)
+    return Scored(spread(logprobs, rows), found, values)
+
+
+def before_responses(rows: Rows) -> Tensor:
+    """The positions whose state each response token is drawn from, as a mask over the rows.
+
+    Their order, row after row, is that of the response tokens.
+    """
+    picks = torch.zeros_like(rows.mask)
+    width = rows.response_mask.shape[1]
+    picks[:, rows.prompt_width - 1 : rows.prompt_width - 1 + width] = rows.response_mask
+    return picks
+
+
+def spread(figures: Float[Tensor, " token"], rows: Rows) -> Float[Tensor, "batch response"]:
+    """One figure a response token, row after row, as a rectangle; 0 outside the responses."""
+    zeros = figures.new_zeros(rows.response_mask.shape)
+    return zeros.masked_scatter(rows.response_mask, figures)
+
+
+def _score_plainly(
+    model: PreTrainedModel,
+    rows: Rows,
+    temperature: float,
+    value_head: ValueHead | None,
+    precision: str,
+    entropies: bool,
+) -> Scored:
+    """By the model's own forward pass, for models that are more than a trunk and a linear head."""
     width = rows.response_mask.shape[1]
     with autocast(model.device, precision):
         output = model(
@@ -56,25 +105,16 @@ def score(
     # The logits at a position predict the next one; the last predicts nothing we have.
     logits = output.logits[:, -(width + 1) : -1]
     logprobs = token_logprobs(logits, rows.responses, temperature=temperature)
-    with torch.no_grad():
-        entropies = entropy_from_logits(logits.detach(), temperature=temperature)
+    found = None
+    if entropies:
+        with torch.no_grad():
+            found = entropy_from_logits(logits.detach(), temperature=temperature)
+            found = zero_outside(found, rows.response_mask)
     values = None
     if value_head is not None:
         before = output.hidden_states[-1][:, -(width + 1) : -1]
         values = zero_outside(value_head(before), rows.response_mask)
-    return Scored(
-        zero_outside(logprobs, rows.response_mask),
-        zero_outside(entropies, rows.response_mask),
-        values,
-    )
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """The context in which a forward pass runs at a precision."""
-    if precision == "float32":
-        return nullcontext()
-    context: AbstractContextManager[None] = torch.autocast(device.type, dtype=torch.bfloat16)
-    return context
+    return Scored(zero_outside(logprobs, rows.response_mask), found, values)
 
 
 def chunks(count: int, size: int | None) -> Iterator[slice]:

@@ -11,9 +11,9 @@ from transformers import PreTrainedModel
 from assent.models.heads import ValueHead, hidden_size
 from assent.models.loading import score_head
 from assent.models.rewards import Normalisation
-from assent.models.scoring import autocast
+from assent.models.scoring import before_responses, spread
+from assent.models.states import states_at
 from assent.models.tokens import Rows
-from assent.objectives.masks import position_ids, zero_outside
 
 
 class ValueModel(nn.Module):
@@ -54,13 +54,5 @@ class ValueModel(nn.Module):
 
     def values(self, rows: Rows, precision: str = "float32") -> Float[Tensor, "batch response"]:
         """Of the state before each response token; 0 outside the response mask."""
-        width = rows.response_mask.shape[1]
-        with autocast(rows.tokens.device, precision):
-            output = self.trunk(
-                input_ids=rows.tokens,
-                attention_mask=rows.mask.long(),
-                position_ids=position_ids(rows.mask),
-                use_cache=False,
-            )
-        before = output.last_hidden_state[:, -(width + 1) : -1]
-        return zero_outside(self.head(before), rows.response_mask)
+        states = states_at(self.trunk, rows, before_responses(rows), precision)
+        return spread(self.head(states[None]).squeeze(0), rows)

@@ -141,7 +141,7 @@ class Actors:
         values = [part.values for part in parts if part.values is not None]
         return Scored(
             torch.cat([part.logprobs for part in parts]),
-            torch.cat([part.entropies for part in parts]),
+            None,
             torch.cat(values) if values else None,
         )
 
