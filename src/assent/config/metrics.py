@@ -169,6 +169,12 @@ _TABLE: Final = (
         _GRADIENT,
         "objective/rlhf_reward",
     ),
+    Metric(
+        "reward/part_mean",
+        "reward",
+        "Mean of one part of a summed reward, before its weight; logged as reward/part_mean/NAME.",
+        _GRADIENT,
+    ),
     Metric("reward/clipped_share", "share", "Scores that the safety clip changed.", _GRADIENT),
     Metric(
         "policy/kl_coef", "reward", "Reward lost per nat of KL, as used in the step.", _GRADIENT
@@ -365,13 +371,29 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType({one.name: one for one i
 """Every metric by name, in the order of the reference page."""
 
 
+FAMILIES: Final = ("reward/part_mean",)
+"""Metrics that are logged once for each of several things, `/` and its name behind their own."""
+
+
+def declared(name: str) -> Metric | None:
+    """The metric of a name, also of one in a family; None where the table has none."""
+    family, _, member = name.rpartition("/")
+    return METRICS.get(family if member and family in FAMILIES else name)
+
+
+def tag_of(name: str) -> str:
+    """What dashboards call a declared metric."""
+    metric = declared(name)
+    return name if metric is None or metric.name != name else metric.tensorboard_tag
+
+
 def require_declared(names: Iterable[str]) -> None:
     """Refuse a name that the table lacks: nobody would know its unit.
 
     Raises:
         ValueError: names every undeclared metric, with the nearest declared one.
     """
-    unknown = [name for name in names if name not in METRICS]
+    unknown = [name for name in names if declared(name) is None]
     if not unknown:
         return
     near = {name: difflib.get_close_matches(name, METRICS, n=1) for name in unknown}

@@ -1,4 +1,4 @@
-"""Settings of where PPO's rewards come from: a model, a Python function, or a server."""
+"""Settings of where rewards come from: a model, a Python function, a server, or a sum of them."""
 
 import re
 from typing import Annotated, Literal
@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 
 from assent.config.addresses import require_address
 from assent.config.base import (
+    FiniteFloat,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -74,5 +75,40 @@ class HttpReward(Settings):
         return require_address(url, "http://127.0.0.1:8000/rewards")
 
 
-RewardSource = Annotated[ModelReward | CallableReward | HttpReward, Field(discriminator="kind")]
+PartName = Annotated[str, Field(pattern=r"^[a-z_]+$")]
+
+
+class RewardPart(Settings):
+    """One reward of several."""
+
+    weight: FiniteFloat = 1.0
+    """What it is multiplied by; below 0 it is a price."""
+    source: Annotated[ModelReward | CallableReward | HttpReward, Field(discriminator="kind")] = (
+        ModelReward()
+    )
+    """Where it comes from."""
+
+
+class SumReward(Settings):
+    """The weighted sum of several rewards, such as a program's verdict beside a learned reward."""
+
+    kind: Literal["sum"] = "sum"
+    parts: dict[PartName, RewardPart] = Field(min_length=1)
+    """Each by a name in small letters, under which its mean is logged (`reward/part_mean/NAME`)."""
+
+
+RewardSource = Annotated[
+    ModelReward | CallableReward | HttpReward | SumReward, Field(discriminator="kind")
+]
 """Where rewards come from."""
+
+
+def models_of(source: RewardSource) -> list[ModelReward]:
+    """The reward models that a source reads: itself, or those among its parts."""
+    parts = [part.source for part in source.parts.values()] if source.kind == "sum" else [source]
+    return [one for one in parts if isinstance(one, ModelReward)]
+
+
+def wants_own_model(source: RewardSource) -> bool:
+    """Whether a source reads the round's own reward model: one that has no path."""
+    return any(one.path is None for one in models_of(source))

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from assent.config.metrics import METRICS, require_declared
+from assent.config.metrics import require_declared, tag_of
 from assent.errors import CannotResume, ConfigError, DiskFull
 
 
@@ -171,7 +171,7 @@ class TensorBoardSink(_Closing):
         """Record declared metrics of one step."""
         require_declared(metrics)
         for name, value in metrics.items():
-            self._writer.add_scalar(METRICS[name].tensorboard_tag, value, step)
+            self._writer.add_scalar(tag_of(name), value, step)
 
     def truncate_after(self, step: int) -> None:
         """Tell TensorBoard to hide what came later."""
@@ -202,7 +202,7 @@ class WandbSink(_Closing):
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record declared metrics of one step."""
         require_declared(metrics)
-        values = {METRICS[name].tensorboard_tag: value for name, value in metrics.items()}
+        values = {tag_of(name): value for name, value in metrics.items()}
         self._run.log(values, step=step)
 
     def truncate_after(self, step: int) -> None:

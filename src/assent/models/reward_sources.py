@@ -1,4 +1,4 @@
-"""Opens the reward that PPO's settings name: a model, a Python function, or a server."""
+"""Opens the reward that settings name: a model, a Python function, a server, or a sum of them."""
 
 import importlib
 import sys
@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from assent.config.rewards import CallableReward, HttpReward, RewardSource
+from assent.config.rewards import CallableReward, HttpReward, RewardSource, SumReward
 from assent.errors import ConfigError, RewardError
 from assent.models.reward_ensembles import load_reward
 from assent.models.reward_http import RewardServer
+from assent.models.reward_sums import SummedReward
 from assent.types import RewardFunction
 
 
@@ -29,6 +30,11 @@ def open_reward(
         ConfigError: no model is named and the round has none; or the function does not import.
         NotAModel, TokenizerUnfit: the model cannot be used.
     """
+    if isinstance(source, SumReward):
+        parts = source.parts.items()
+        return SummedReward(
+            {name: (part.weight, open_reward(part.source, own, device)) for name, part in parts}
+        )
     if isinstance(source, HttpReward):
         return RewardServer(source)
     if isinstance(source, CallableReward):

@@ -11,6 +11,7 @@ from assent.config.best_of import BestOfNSettings
 from assent.config.policy_gradient import PolicyGradientSettings, RlSettings
 from assent.config.preference import BestWorstPairs, DpoSettings, KtoSettings
 from assent.config.pretraining import PretrainSettings
+from assent.config.rewards import models_of
 from assent.config.sft import SftSettings
 from assent.config.stages import section_of
 from assent.models.tokens import encode_prompts, encode_responses
@@ -212,8 +213,7 @@ class _Planner:
             rollouts=drawn,
         )
         held = 0 if settings.lora else self._shape.parameters
-        if settings.reward.kind == "model":
-            held += self._trunk()
+        held += self._trunk() * len(models_of(settings.reward))
         schedule = {
             "prompts": len(self._prompts()),
             "longest_prompt_tokens": longest,
@@ -254,8 +254,7 @@ class _Planner:
             rollouts=drawn_at_once,
         )
         held = 0 if settings.lora else self._shape.parameters
-        if settings.reward.kind == "model":
-            held += self._trunk()
+        held += self._trunk() * len(models_of(settings.reward))
         drawn = iterations * settings.prompts * settings.n
         schedule = {
             "prompts": len(self._prompts()),

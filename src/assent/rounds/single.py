@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from assent.config.rewards import RewardSource
+from assent.config.rewards import RewardSource, wants_own_model
 from assent.config.stages import section_of
 from assent.errors import DataError
 from assent.rounds.language_stages import REPORT_FILE
@@ -69,7 +69,7 @@ def _own_reward(workspace: Workspace, stage: str) -> ModelVersion | None:
     """The newest reward model of the project, unless the stage's settings name another reward."""
     source = _reward_source(workspace, stage)
     assert source is not None
-    if source.kind != "model" or source.path is not None:
+    if not wants_own_model(source):
         return None
     return newest(workspace, "reward", "assent train reward")
 

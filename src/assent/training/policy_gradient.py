@@ -21,6 +21,7 @@ from assent.config.policy_gradient import KlInLoss, KlInReward, PolicyGradientSe
 from assent.errors import DataError
 from assent.models.checkpoints import save_model
 from assent.models.loading import require_fit
+from assent.models.reward_sums import part_figures
 from assent.models.rewards import checked_rewards
 from assent.models.sampling import Rollouts
 from assent.models.scoring import chunks
@@ -385,7 +386,7 @@ def train_policy_gradient(
             rollouts = learner.rollout(chosen)
             scores = checked_rewards(reward, learner.asked(chosen), learner.texts(rollouts))
             is_first = learner.self_check is None
-            figures = learner.learn(rollouts, scores)
+            figures = learner.learn(rollouts, scores) | part_figures(reward)
             if is_first and update == 0 and learner.self_check is not None:
                 figures["policy/ratio_deviation"] = learner.self_check.ratio_deviation
             if mix.kinds is not None:

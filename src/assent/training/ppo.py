@@ -20,6 +20,7 @@ from assent.config.ppo import PpoSettings
 from assent.models.checkpoints import save_model
 from assent.models.heads import ValueHead
 from assent.models.loading import require_fit
+from assent.models.reward_sums import part_figures
 from assent.models.rewards import checked_rewards
 from assent.models.sampling import Rollouts
 from assent.models.scoring import chunks
@@ -364,7 +365,7 @@ def train_ppo(  # noqa: PLR0913 - keywords, each a thing that only the caller kn
             rollouts = ppo.rollout(asked)
             scores = checked_rewards(reward, asked, ppo.texts(rollouts))
             is_first = ppo.self_check is None
-            figures = ppo.learn(rollouts, scores)
+            figures = ppo.learn(rollouts, scores) | part_figures(reward)
             if is_first and update == 0 and ppo.self_check is not None:
                 figures["policy/ratio_deviation"] = ppo.self_check.ratio_deviation
             if mix.kinds is not None:
