@@ -51,6 +51,8 @@ class Handed:
     lease: Lease
     content: TaskContent
     look_up: str | None
+    looks_up: bool
+    """Whether there is a place to look things up at all, for this task or for others."""
     expires_in_seconds: float
 
 
@@ -109,6 +111,11 @@ class Desk:
     def settings(self) -> LabellingSettings:
         """How tasks are handed out."""
         return self._settings
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether there is a place to look things up."""
+        return self._look_up is not None
 
     # Fetching ------------------------------------------------------------------------------------
 
@@ -415,7 +422,13 @@ class Desk:
         if content.task.look_up and self._look_up is not None:
             looked_up = self._look_up(content.prompt)
         left = self._clock.seconds_left(lease, now) if lease.state == "live" else 0.0
-        return Handed(lease=lease, content=content, look_up=looked_up, expires_in_seconds=left)
+        return Handed(
+            lease=lease,
+            content=content,
+            look_up=looked_up,
+            looks_up=self.looks_up,
+            expires_in_seconds=left,
+        )
 
     def _term(self) -> timedelta:
         return timedelta(seconds=self._clock.term_seconds)

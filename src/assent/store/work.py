@@ -9,14 +9,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, or_, select, update
 
+from assent.errors import DataError
 from assent.store import ledger, recording
 from assent.store.content import add_comparisons
 from assent.store.database import Database
 from assent.store.feedback_records import NewRanking, NewRating
 from assent.store.identity import canonical_json, content_id, require_text
-from assent.store.people_records import CheckAnswer, Lease, LeaseState, NewTask
+from assent.store.people_records import CheckAnswer, Lease, LeaseState, NewTask, TaskKind
 from assent.store.records import NewComparison, NewDemonstration, NewJudgement, Recorded
 from assent.store.rows import add_missing, existing
 from assent.store.schema_people import check_items, leases, notes, tasks
@@ -24,17 +25,15 @@ from assent.store.times import Clock, to_text
 from assent.store.work_view import WorkView
 
 _LAST_LEASE = select(func.max(leases.c.position))
+_TAKEN = (
+    select(func.count())
+    .select_from(leases)
+    .where(leases.c.task_id == tasks.c.id, or_(leases.c.state == "live", leases.c.counts))
+    .correlate(tasks)
+    .scalar_subquery()
+)
 _RECOUNT = (
-    update(tasks)
-    .where(tasks.c.id == bindparam("task"))
-    .values(
-        remaining=tasks.c.overlap
-        - select(func.count())
-        .select_from(leases)
-        .where(leases.c.task_id == bindparam("task"))
-        .where(or_(leases.c.state == "live", leases.c.counts))
-        .scalar_subquery()
-    )
+    update(tasks).where(tasks.c.id == bindparam("task")).values(remaining=tasks.c.overlap - _TAKEN)
 )
 
 NewAnswer = NewJudgement | NewRanking | NewRating | NewDemonstration
@@ -84,6 +83,24 @@ class Work:
         with self.change() as change:
             change.task(task_id)
             change.set_halted(task_id, halted=halted)
+
+    def set_overlap(
+        self, overlap: int, *, task: str | None = None, kind: TaskKind | None = None
+    ) -> int:
+        """Say how many people's answers count for a task, or for all of a kind; how many changed.
+
+        Never fewer than count already or are in people's hands: such a task keeps those. A task
+        that had all it wanted opens again when more are wanted. Check items and repeats stay.
+
+        Raises:
+            UnknownRecord: no such task.
+            DataError: the task is a check item or a repeat.
+        """
+        with self.change() as change:
+            if task is not None and (change.task(task).only_for or change.is_check(task)):
+                message = f"task {task} is a check item or a repeat; its overlap stays as it is"
+                raise DataError(message)
+            return change.set_overlap(overlap, task=task, kind=kind)
 
 
 class WorkChange(WorkView):
@@ -141,6 +158,22 @@ class WorkChange(WorkView):
             .where(tasks.c.id == task)
             .values(halted_at=func.coalesce(tasks.c.halted_at, self._text) if halted else None)
         )
+
+    def set_overlap(self, overlap: int, *, task: str | None, kind: TaskKind | None) -> int:
+        """Say how many answers count; how many tasks changed."""
+        wanted = case((overlap < _TAKEN, _TAKEN), else_=overlap)
+        query = (
+            update(tasks)
+            .where(tasks.c.only_for.is_(None))
+            .where(tasks.c.id.not_in(select(check_items.c.task_id)))
+            .where(tasks.c.overlap != wanted)
+            .values(overlap=wanted, remaining=wanted - _TAKEN)
+        )
+        if task is not None:
+            query = query.where(tasks.c.id == task)
+        if kind is not None:
+            query = query.where(tasks.c.kind == kind)
+        return int(self.connection.execute(query).rowcount)
 
     # Leases --------------------------------------------------------------------------------------
 

@@ -180,6 +180,11 @@ class WorkView:
             for row in self.connection.execute(query)
         ]
 
+    def is_check(self, task_id: str) -> bool:
+        """Whether a task's answer is known."""
+        query = select(check_items.c.task_id).where(check_items.c.task_id == task_id)
+        return self.connection.execute(query).first() is not None
+
     def check_verdicts(self) -> list[tuple[str, str, str]]:
         """Annotator, check task, verdict as stored: every answer to a check item that stands."""
         query = (

@@ -78,6 +78,21 @@ class TasksBody(Body):
     """Of the comparisons; the newest if null."""
 
 
+Overlap = Annotated[int, Field(ge=1, le=99)]
+
+
+class OverlapBody(Body):
+    """How many people's answers count for a task."""
+
+    overlap: Overlap
+
+
+class KindOverlapBody(OverlapBody):
+    """How many people's answers count for each task of a kind."""
+
+    kind: TaskKind
+
+
 class CheckBody(Body):
     """A comparison whose answer is known."""
 

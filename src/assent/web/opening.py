@@ -10,6 +10,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from assent.collect.guidelines import begin_guidelines
 from assent.collect.look_up import almanac_page
 from assent.config.files import disk_errors
 from assent.config.load import load_settings
@@ -26,11 +27,15 @@ _LOCK_FILE: Final = ".serving.lock"
 def project_app(project: Project, options: ServeOptions) -> FastAPI:
     """The app of a project, under the settings in its assent.toml.
 
+    A project without guidelines is given the first ones, for its owner to edit.
+
     Raises:
         ConfigError: every problem of the settings.
     """
     settings = settings_of(project)
     look_up = None if settings.world is None else almanac_page(settings.world.seed)
+    axes = settings.labelling.axes
+    begin_guidelines(project.store, axes, looks_up=look_up is not None)
     return create_app(project, settings.labelling, options, seed=settings.seed, look_up=look_up)
 
 

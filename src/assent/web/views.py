@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from assent.collect.answers import FLAGS, HIGHEST, LOWEST, SKIP_REASONS, keyed
 from assent.collect.desk import Handed, PastAnswer
+from assent.collect.guidelines import parts
 from assent.store import AnswerRow, EventRow, GuidelinesVersion, Person, PersonTally, Standing
 from assent.store.times import to_text
 from assent.web.text import markdown
@@ -42,6 +43,7 @@ def task(handed: Handed, axes: Sequence[str]) -> Json:
             {"key": key, **rendered(content.responses[id_])} for key, id_ in keyed(lease).items()
         ],
         "look_up": None if handed.look_up is None else rendered(handed.look_up),
+        "looks_up": handed.looks_up,
         "axes": [axis(name) for name in axes] if kind == "rating" else [],
         "flags": [{"name": name, "label": label} for name, label in FLAGS.items()],
         "skip_reasons": [{"name": name, "label": label} for name, label in SKIP_REASONS.items()],
@@ -136,11 +138,14 @@ def past(answer: PastAnswer, state: str, axes: Sequence[str]) -> Json:
 
 
 def guidelines(version: GuidelinesVersion) -> Json:
-    """One version of the guidelines."""
+    """One version of the guidelines; `parts` says what is for one kind of task alone."""
     return {
         "version": version.version,
         "at": time(version.created_at),
         **rendered(version.text),
+        "parts": [
+            {"kind": kind, "html": str(markdown(text))} for kind, text in parts(version.text)
+        ],
     }
 
 

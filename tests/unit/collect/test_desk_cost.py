@@ -1,6 +1,6 @@
 """What fetching and answering cost the database does not grow with what is stored.
 
-Counted are the instructions of SQLite's virtual machine, which no other work on the machine changes.
+Counted are the instructions of SQLite's virtual machine, which nothing else on the machine changes.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ class Steps:
         self.count = 0
         make = database._sqlite_engine
 
-        def counted(*given: Any) -> Any:  # noqa: ANN401 - an engine
+        def counted(*given: Any) -> Any:
             engine = make(*given)
             event.listen(engine, "connect", self._watch)
             return engine

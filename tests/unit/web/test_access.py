@@ -124,6 +124,8 @@ def body_for(path: str) -> dict[str, Any]:
         "/api/v1/guidelines": {"text": "Be kind.", "based_on": 0},
         "/api/v1/tasks": {"kind": "demonstration"},
         "/api/v1/checks": {"prompt": "1 + 1?", "better": "2", "worse": "3"},
+        "/api/v1/tasks/overlap": {"kind": "rating", "overlap": 2},
+        "/api/v1/tasks/{task}/overlap": {"overlap": 2},
         "/api/v1/checks/import": {
             "name": "checks.csv",
             "text": "prompt,better,worse\n1 + 1?,2,3\n",

@@ -17,7 +17,9 @@ from assent.web.bodies import (
     CheckBody,
     CheckFileBody,
     GuidelinesBody,
+    KindOverlapBody,
     Nothing,
+    OverlapBody,
     PersonBody,
     RoleBody,
     TasksBody,
@@ -131,8 +133,34 @@ def halt(request: Request, task: Id, body: Nothing) -> Json:
 def resume(request: Request, task: Id, body: Nothing) -> Json:
     """Hand a task out again."""
     del body
-    server_of(request).store.work.set_halted(task, halted=False)
+    server = server_of(request)
+    server.store.work.set_halted(task, halted=False)
+    server.desk.look_again()
     return {"id": task, "halted": False}
+
+
+@router.put("/tasks/overlap")
+@allow("owner")
+def set_overlap_of_kind(request: Request, body: KindOverlapBody) -> Json:
+    """How many people's answers count for each task of a kind, finished ones too.
+
+    A task keeps what counts already or is in people's hands, if that is more.
+    """
+    server = server_of(request)
+    changed = server.store.work.set_overlap(body.overlap, kind=body.kind)
+    server.desk.look_again()
+    return {"kind": body.kind, "changed": changed}
+
+
+@router.put("/tasks/{task}/overlap")
+@allow("owner")
+def set_overlap(request: Request, task: Id, body: OverlapBody) -> Json:
+    """How many people's answers count for a task; at least those that count or are in hands."""
+    server = server_of(request)
+    server.store.work.set_overlap(body.overlap, task=task)
+    server.desk.look_again()
+    with server.store.work.look() as view:
+        return {"id": task, "overlap": view.task(task).overlap}
 
 
 @router.get("/checks")

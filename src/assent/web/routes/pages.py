@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
+from assent.collect.guidelines import first_guidelines, parts
 from assent.errors import AssentError, DataError, InvitationSpent, TooManyAttempts, UnknownRecord
 from assent.web import reading, views
 from assent.web.access import (
@@ -119,9 +120,11 @@ def home(request: Request) -> HTMLResponse:
 def judge(request: Request) -> HTMLResponse:
     """Where tasks are done."""
     server = server_of(request)
+    guidelines = server.store.guidelines.read()
     data = {
         "progress": reading.own_progress(server, current(request)),
-        "guidelines": views.guidelines(server.store.guidelines.read()),
+        "guidelines": views.guidelines(guidelines),
+        "parts": parts(guidelines.text),
         "kinds": ["comparison", "ranking", "rating", "demonstration"],
     }
     return page(request, "judge.html", data)
@@ -285,7 +288,9 @@ def checks(request: Request) -> HTMLResponse:
 @allow("owner")
 def edit_guidelines(request: Request) -> HTMLResponse:
     """Write new guidelines."""
-    data = views.guidelines(server_of(request).store.guidelines.read())
+    server = server_of(request)
+    first = first_guidelines(server.settings.axes, looks_up=server.desk.looks_up)
+    data = {**views.guidelines(server.store.guidelines.read()), "first": first}
     return page(request, "guidelines_edit.html", data)
 
 

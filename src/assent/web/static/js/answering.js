@@ -29,7 +29,7 @@ class Form {
     const { prompt, look_up: found } = this.task;
     const section = h("section", { class: "prompt card", "aria-labelledby": "prompt-label" }, h("h2", { class: "label", id: "prompt-label" }, "Prompt"), this.#text(prompt));
     if (!found) {
-      section.append(h("p", { class: "look-up-none" }, "Nothing to look up: judge from what you know and read."));
+      if (this.task.looks_up) section.append(h("p", { class: "look-up-none" }, "This one without looking it up: judge by what you know and what the responses say."));
       return section;
     }
     const page = h("details", { class: "look-up card", open: true }, h("summary", {}, "You may look this up"), this.#text(found));

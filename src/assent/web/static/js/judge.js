@@ -69,7 +69,7 @@ function show(task, draft = null) {
   announce.textContent = `${form.title}.`;
   scrollTo({ top: 0 });
   form.element.focus({ preventScroll: true });
-  guidelinesOf(task.guidelines_version);
+  guidelinesOf(task.guidelines_version, task.kind);
   prefetch();
 }
 
@@ -290,11 +290,19 @@ toggle.addEventListener("click", () => {
 });
 showGuidelines(localStorage.getItem("assent.guidelines") ? localStorage.getItem("assent.guidelines") === "shown" : matchMedia("(min-width: 68rem)").matches);
 
-async function guidelinesOf(version) {
+/** The part that is for this kind of task, beside what is for all. */
+function guidelinesFor(kind) {
+  for (const part of guidelines.querySelectorAll("[data-part]")) part.hidden = part.dataset.part !== kind;
+}
+
+async function guidelinesOf(version, kind) {
+  guidelinesFor(kind);
   if (!version || Number(guidelines.dataset.version) === version) return;
   try {
     const found = await call("GET", `/guidelines/${version}`);
-    putSafe(document.getElementById("guidelines-text"), found.html);
+    const parts = found.parts.map((part) => putSafe(h("div", part.kind ? { "data-part": part.kind } : {}), part.html));
+    document.getElementById("guidelines-text").replaceChildren(...parts);
+    guidelinesFor(form?.task.kind ?? kind);
     document.getElementById("guidelines-version").textContent = `version ${found.version}`;
     guidelines.dataset.version = String(found.version);
     announce.textContent = `The guidelines are now version ${found.version}.`;
