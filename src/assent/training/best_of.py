@@ -72,9 +72,9 @@ def train_best_of(
     .. math:: L = -\frac1N \sum_{(x, y) \in \text{kept}} \log \pi(y | x), \qquad
               \text{kept by } r(x, y) - \beta \log \frac{\pi_k(y | x)}{\pi_0(y | x)}
 
-    with N the kept tokens of a batch, :math:`\pi_k` the policy that drew, and beta 0 for best-of-n.
-    On unlimited samples and to convergence the policy becomes the best-of-n distribution of its
-    start (`objectives.tilting.best_of_n`).
+    with N the kept tokens of a mean batch, :math:`\pi_k` the policy that drew, and beta 0 for
+    best-of-n. On unlimited samples and to convergence the policy becomes the best-of-n distribution
+    of its start (`objectives.tilting.best_of_n`).
 
     Args:
         policy: a causal LM, changed in place.
@@ -226,12 +226,15 @@ class _Learner:
             self._stage,
             iteration,
         )
+        # Not the tokens of each batch: short responses would count for more than they were drawn.
+        a_batch = settings.epochs * sum(map(_learned_tokens, examples)) / settings.steps
         while self.done < first + settings.steps and not self._kept.stopped:
             began, step = time.perf_counter(), self.done
             batch = batches[step - first]
             loss, learned = accumulate(
-                self._policy, self._tokenizer, examples, batch, self._plan, step
-            )
+                self._policy, self._tokenizer, examples, batch, self._plan, step,
+                normaliser=a_batch,
+            )  # fmt: skip
             figures = optimiser_step(
                 self._optimiser, settings.optimiser, step=step, total=self._total, stage=self._stage
             )
@@ -391,6 +394,10 @@ def _figures(drawn: Sequence[Draw], best: Best) -> dict[str, float]:
         "policy/missing_eos_share": sum(not one.finished for one in drawn) / len(drawn),
         "reward/undecided_share": float(best.undecided.double().mean()),
     }
+
+
+def _learned_tokens(example: LearnedText) -> int:
+    return len(example.tokens) - example.learned_from
 
 
 def _stage_of(settings: BestOfNSettings) -> tuple[str, int]:

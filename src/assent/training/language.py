@@ -147,6 +147,8 @@ def accumulate(
     batch: Sequence[int],
     plan: LanguagePlan,
     step: int,
+    *,
+    normaliser: float | None = None,
 ) -> tuple[float, int]:
     """Add the gradients of a batch; return its mean loss in nats a token, and its learned tokens.
 
@@ -157,6 +159,9 @@ def accumulate(
         batch: numbers of those in the batch.
         plan: of it, how the batch is split and at what precision it is read.
         step: named in an error.
+        normaliser: what the sum over tokens is divided by; the batch's learned tokens if left out.
+            Batches are of like lengths, so that a token then counts for more in a batch of short
+            texts; with one number for all batches every token counts the same.
 
     Raises:
         NonFinite: the loss is NaN or infinite.
@@ -177,11 +182,11 @@ def accumulate(
                 position_ids=position_ids(mask),
                 use_cache=False,
             ).logits
-        loss = sft_loss(logits, tokens, learn, normaliser=learned)
+        loss = sft_loss(logits, tokens, learn, normaliser=normaliser or learned)
         require_finite(loss, stage=plan.stage, step=step, examples=batch[part])
         torch.autograd.backward(loss)
         total += float(loss.detach())
-    return total, learned
+    return total * (normaliser or learned) / learned, learned
 
 
 def _pad(

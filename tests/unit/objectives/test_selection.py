@@ -3,10 +3,11 @@
 from collections import Counter
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assent.objectives.selection import draw_by_kind
+from assent.objectives.selection import draw_by_kind, keep_best
 
 KINDS = ["user"] * 7 + ["few_shot"] * 2 + ["plain"] * 11
 MIX = {"user": 0.6, "few_shot": 0.3, "plain": 0.1}
@@ -61,3 +62,45 @@ def test_a_kind_without_a_share_is_never_drawn() -> None:
 def test_a_mix_that_cannot_be_drawn_is_refused(mix: dict[str, float], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         draw_by_kind(KINDS, mix, 0, 1, 1)
+
+
+scores_of_prompts = st.integers(2, 6).flatmap(
+    lambda drawn: st.lists(
+        st.lists(st.integers(-2, 2).map(float), min_size=drawn, max_size=drawn),
+        min_size=1,
+        max_size=5,
+    )
+)
+
+
+@given(scores=scores_of_prompts, data=st.data())
+def test_the_best_of_each_prompt_are_what_sorting_by_score_and_then_by_draw_gives(
+    scores: list[list[float]], data: st.DataObject
+) -> None:
+    keep = data.draw(st.integers(1, len(scores[0])))
+    best = keep_best(torch.tensor(scores), keep)
+    for row, kept, undecided in zip(
+        scores, best.kept.tolist(), best.undecided.tolist(), strict=True
+    ):
+        order = sorted(range(len(row)), key=lambda place: (-row[place], place))
+        assert {place for place, is_kept in enumerate(kept) if is_kept} == {*order[:keep]}
+        assert undecided == (len(set(row)) == 1)
+
+
+@given(scores=scores_of_prompts, data=st.data())
+def test_the_best_of_a_batch_may_come_from_any_prompt(
+    scores: list[list[float]], data: st.DataObject
+) -> None:
+    keep = data.draw(st.integers(1, len(scores[0])))
+    kept = keep_best(torch.tensor(scores), keep, within=False).kept.flatten().tolist()
+    flat = [score for row in scores for score in row]
+    order = sorted(range(len(flat)), key=lambda place: (-flat[place], place))
+    assert {place for place, is_kept in enumerate(kept) if is_kept} == {
+        *order[: keep * len(scores)]
+    }
+
+
+@pytest.mark.parametrize("keep", [0, 4])
+def test_no_responses_or_more_than_there_are_cannot_be_kept(keep: int) -> None:
+    with pytest.raises(ValueError, match=f"{keep} of 3 responses cannot be kept"):
+        keep_best(torch.zeros(2, 3), keep)
