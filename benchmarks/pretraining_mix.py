@@ -114,20 +114,40 @@ class Measure:
 
 
 def run_arms(
-    seed: int, coefs: list[float], updates: int, root: Path
+    seed: int, coefs: list[float], updates: int, made: Path | None, folder: Path
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each arm of a seed and its points, as they come; coefficient 0 is plain PPO."""
+    """Each arm of a seed and its points, as they come; coefficient 0 is plain PPO.
+
+    Args:
+        seed: of all that is made here.
+        coefs: one arm each.
+        updates: of PPO.
+        made: a finished project to take the SFT policy and the first reward model of; they are made
+            here if left out.
+        folder: an empty one to work in.
+    """
     if not coefs:
         return
-    settings = size_settings(
-        "tiny",
-        {
-            "seed": seed,
-            "world": {"seed": seed},
-            "compute": {"threads": torch.get_num_threads(), "device": "cpu"},
-            "ppo": {"updates": updates},
-        },
-    )
+    root = made or folder / "project"
+    if made is None:
+        _make(root, seed)
+    with open_workspace(
+        root, SilentProgress(), overrides=(f"ppo.updates={updates}",), alone=False
+    ) as workspace:
+        reference, reward_model = (workspace.version_of(name) for name in ("sft", "round-1-reward"))
+        assert reference is not None
+        reward = stages.reward_function(workspace, reward_model)
+        measure = Measure(workspace, reference, reward)
+        for coef in coefs:
+            began = time.perf_counter()
+            points: list[dict[str, float]] = []
+            _ppo(workspace, reference, reward, coef, points, measure, folder)
+            yield f"{coef:g}", {"points": points, "seconds": round(time.perf_counter() - began, 1)}
+
+
+def _make(root: Path, seed: int) -> None:
+    """A project of a seed as far as its first reward model."""
+    settings = size_settings("tiny", {"seed": seed, "world": {"seed": seed}})
     Project.create(root, dump_toml(settings)).close()
     with open_workspace(root, SilentProgress()) as workspace:
         stages.fill_prompts(workspace)
@@ -135,14 +155,7 @@ def run_arms(
         assert settings.world is not None
         AlmanacGround(workspace, workspace.require_world(), settings.world).ask(1, reference)
         snapshot = workspace.project.store.take_snapshot("round-1")
-        reward_model = stages.reward(workspace, "round-1-reward", snapshot, reference)
-        reward = stages.reward_function(workspace, reward_model)
-        measure = Measure(workspace, reference, reward)
-        for coef in coefs:
-            began = time.perf_counter()
-            points: list[dict[str, float]] = []
-            _ppo(workspace, reference, reward, coef, points, measure)
-            yield f"{coef:g}", {"points": points, "seconds": round(time.perf_counter() - began, 1)}
+        stages.reward(workspace, "round-1-reward", snapshot, reference)
 
 
 def _ppo(
@@ -152,6 +165,7 @@ def _ppo(
     coef: float,
     points: list[dict[str, float]],
     measure: Measure,
+    folder: Path,
 ) -> None:
     def on_point(update: int, policy: PreTrainedModel) -> str:
         points.append({"step": update, **measure(policy)})
@@ -168,7 +182,7 @@ def _ppo(
         [prompt.text for prompt in train_prompts(workspace)],
         reward,
         settings,
-        RunFolder(workspace.project.root / "runs" / f"mix-{coef:g}"),
+        RunFolder(folder / f"mix-{coef:g}"),
         seed=derive_seed(workspace.seed, "mix"),
         pretraining=pretraining_documents(
             workspace.require_world(), made.steps * made.batch_size, workspace.seed
@@ -216,6 +230,10 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--coefs", default="1", help="of PPO-ptx; plain PPO is always run")
     parser.add_argument("--updates", type=int, default=60)
+    parser.add_argument(
+        "--made", type=Path, nargs="*", default=[], metavar="PROJECT",
+        help="finished projects of seeds 0, 1 … to take SFT policy and reward model of",
+    )  # fmt: skip
     given = parser.parse_args()
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
@@ -239,7 +257,8 @@ def main() -> None:
         done = result["seeds"].setdefault(str(seed), {})
         missing = [coef for coef in coefs if f"{coef:g}" not in done]
         with tempfile.TemporaryDirectory() as folder:
-            for name, arm in run_arms(seed, missing, given.updates, Path(folder) / "project"):
+            made = given.made[seed] if seed < len(given.made) else None
+            for name, arm in run_arms(seed, missing, given.updates, made, Path(folder)):
                 done[name] = arm
                 result["compared"][str(seed)] = compared(done)
                 write_file(given.out, json.dumps(result, indent=1) + "\n")
