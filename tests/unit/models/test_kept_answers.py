@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -17,7 +17,7 @@ QUESTIONS = [Question(str(number), f"prompt {number}") for number in range(10)]
 class Scripted:
     """A writer that answers by rule and remembers what it was asked."""
 
-    identity: dict[str, Any] = {}
+    identity: ClassVar[dict[str, Any]] = {}
     batch = 4
 
     def __init__(self, rule: Any, *, together: bool = False) -> None:
