@@ -4,7 +4,7 @@ Every draw derives from the seed, and the store's ids from the content, so a loo
 asks again for what is there already and nothing is doubled.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -16,6 +16,10 @@ from assent.models.tokens import decode_responses, encode_prompts, end_ids
 from assent.objectives.seeds import derive_seed, generator, permutation
 from assent.store import NewComparison, NewResponse, Store, StoredPrompt
 from assent.types import Progress
+
+ChoosePairs = Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[tuple[int, int]]]
+"""Called with prompts and the different responses to each, two or more; gives the places of the two
+responses of each prompt that are compared."""
 
 BATCH = 512
 MOST_WAVES = 20
@@ -29,6 +33,15 @@ class Drawn:
     logprob_sum: float
     token_count: int
     finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PairChoice:
+    """Which two of several responses to a prompt are compared."""
+
+    samples: int
+    """Responses drawn to each prompt, two or more."""
+    choose: ChoosePairs
 
 
 def storable(text: str) -> str:
@@ -83,11 +96,13 @@ def ask_comparisons(
     purpose: str,
     seed: int,
     progress: Progress,
+    choice: PairChoice | None = None,
 ) -> list[str]:
     """Sample two responses to a prompt, `count` times; store them as comparisons, return the ids.
 
-    Two responses that read the same are never compared: another pair is drawn instead. Which side
-    is shown first is drawn from the seed and balanced over the comparisons.
+    With a `choice` more are sampled and two of them chosen. Two responses that read the same are
+    never compared: another pair is drawn instead. Which side is shown first is drawn from the seed
+    and balanced over the comparisons.
 
     Raises:
         DataError: the policy says the same thing so often that no `count` pairs can be found.
@@ -101,15 +116,14 @@ def ask_comparisons(
                 break
             asked = [prompts[order[(wave + n) % len(order)]] for n in range(missing + missing // 8)]
             texts = [prompt.text for prompt in asked]
-            one, other = (
+            sides = ["first", "second", *range(2, choice.samples if choice else 2)]
+            drawn = [
                 draw_responses(
                     model, tokenizer, texts, sampling, seed, purpose, round_number, wave, side
                 )
-                for side in ("first", "second")
-            )
-            found = [
-                pair for pair in zip(asked, one, other, strict=True) if pair[1].text != pair[2].text
-            ][:missing]
+                for side in sides
+            ]
+            found = _pairs(asked, drawn, choice)[:missing]
             pairs += found
             bar.advance(len(found), f"{len(pairs)} pairs")
     if len(pairs) < count:
@@ -151,3 +165,24 @@ def ask_comparisons(
             for number, (prompt, *_) in enumerate(pairs)
         ]
     )
+
+
+def _pairs(
+    asked: Sequence[StoredPrompt], drawn: Sequence[Sequence[Drawn]], choice: PairChoice | None
+) -> list[tuple[StoredPrompt, Drawn, Drawn]]:
+    """Of each prompt's responses the two to compare; none where all of them read the same."""
+    different = [
+        (prompt, list({one.text: one for one in responses}.values()))
+        for prompt, *responses in zip(asked, *drawn, strict=True)
+    ]
+    several = [(prompt, responses) for prompt, responses in different if len(responses) > 1]
+    if choice is None or not several:
+        return [(prompt, *responses[:2]) for prompt, responses in several]
+    places = choice.choose(
+        [prompt.text for prompt, _ in several],
+        [[one.text for one in responses] for _, responses in several],
+    )
+    return [
+        (prompt, responses[one], responses[other])
+        for (prompt, responses), (one, other) in zip(several, places, strict=True)
+    ]

@@ -1,6 +1,6 @@
 """Settings of the outer loop: rounds of asking, reward model, PPO, and the promotion at the end."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -27,6 +27,12 @@ class LoopSettings(Settings):
     """How often the loop is gone through: ask, reward model, PPO."""
     judgements_per_round: PositiveInt = 4000
     """Comparisons asked in each round; the reward model learns from all so far."""
+    pairs: Literal["random", "best_worst", "uncertain"] = "random"
+    """Which pairs are asked, from the second round on: two responses as they are drawn; or of
+    several, by the last round's reward model, the best and the worst, or the two of which it knows
+    least who wins (members of an ensemble disagree; one model is undecided)."""
+    samples_per_prompt: Annotated[int, Field(ge=2)] = 4
+    """Responses drawn to each prompt to choose a pair from; without a choice it is always two."""
     points_per_round: PositiveInt = 13
     """Points of the trajectory in each round, its start and end among them, each a checkpoint."""
     responses_per_point: PositiveInt = 128

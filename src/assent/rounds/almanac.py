@@ -23,6 +23,7 @@ from assent.objectives.seeds import derive_seed
 from assent.rounds import stages
 from assent.rounds.ground import Choice, Findings, RoundResult
 from assent.rounds.material import reference_samples
+from assent.rounds.pairs import pair_choice
 from assent.rounds.promotion import promote, spread
 from assent.rounds.trajectory import Point, Recorder
 from assent.rounds.workspace import Workspace
@@ -108,6 +109,7 @@ class AlmanacGround:
             purpose="reward",
             seed=workspace.seed,
             progress=workspace.progress,
+            choice=pair_choice(workspace, number),
         )
         judge_all(
             store,

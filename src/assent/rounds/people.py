@@ -21,6 +21,7 @@ from assent.errors import ConfigError, DataError
 from assent.rounds import stages
 from assent.rounds.ground import Choice, Findings, RoundResult, Waiting
 from assent.rounds.material import base_model, standing_judgements, train_prompts
+from assent.rounds.pairs import pair_choice
 from assent.rounds.promotion import ask_people, by_people, spread
 from assent.rounds.trajectory import Point, Recorder
 from assent.rounds.workspace import Workspace
@@ -203,6 +204,7 @@ class PeopleGround:
             purpose="reward",
             seed=workspace.seed,
             progress=workspace.progress,
+            choice=pair_choice(workspace, number),
         )
 
 
