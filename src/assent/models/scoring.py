@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -17,7 +17,15 @@ from assent.models.tokens import Rows
 from assent.objectives.logprobs import entropy_from_logits, lean_token_logprobs, token_logprobs
 from assent.objectives.masks import position_ids, zero_outside
 
-__all__ = ["Scored", "autocast", "before_responses", "chunks", "score", "spread"]
+__all__ = [
+    "Scored",
+    "autocast",
+    "before_responses",
+    "chunks",
+    "learned_logprobs",
+    "score",
+    "spread",
+]
 
 
 class Scored(NamedTuple):
@@ -64,6 +72,44 @@ def score(
             found = spread(entropy_from_logits(logits.detach(), temperature=temperature), rows)
     values = None if value_head is None else spread(value_head(states[None]).squeeze(0), rows)
     return Scored(spread(logprobs, rows), found, values)
+
+
+def learned_logprobs(
+    model: PreTrainedModel,
+    tokens: Int[Tensor, "batch seq"],
+    mask: Bool[Tensor, "batch seq"],
+    learn: Bool[Tensor, "batch seq"],
+    *,
+    precision: str = "float32",
+) -> Float[Tensor, " learned"]:
+    """Log-probabilities, in nats, of the tokens of whole texts that are to be learned.
+
+    Args:
+        model: a causal LM; the caller decides on gradients.
+        tokens: texts, each a run of tokens.
+        mask: True on them.
+        learn: True on the tokens to learn; the first column counts for nothing, as nothing
+            predicts it.
+        precision: "bfloat16" runs the trunk under autocast.
+
+    Returns:
+        One number a token, row after row; their negative sum is that of `objectives.sft_loss`.
+    """
+    picks = torch.zeros_like(mask)
+    picks[:, :-1] = learn[:, 1:]
+    head = head_of(model)
+    with autocast(model.device, precision):
+        if head is None:
+            logits: Tensor = model(
+                input_ids=tokens,
+                attention_mask=mask.long(),
+                position_ids=position_ids(mask),
+                use_cache=False,
+            ).logits[picks]
+        else:
+            rows = Rows(tokens, mask, 0, mask)
+            logits = head(states_at(trunk_of(model), rows, picks, precision))
+    return lean_token_logprobs(logits, tokens[:, 1:][learn[:, 1:]], temperature=1.0)
 
 
 def before_responses(rows: Rows) -> Tensor:

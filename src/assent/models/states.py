@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from assent.models.attention import use_fast_attention
 from assent.models.tokens import Rows, join
 from assent.objectives.masks import position_ids
 
@@ -54,6 +55,8 @@ def states_at(
         picks: which columns of which rows; real tokens only.
         precision: "bfloat16" runs the trunk under autocast.
     """
+    if precision == "bfloat16":
+        use_fast_attention(trunk)
     if not _ignores_what_follows(trunk):
         return _states_with_masks(trunk, rows, precision)[picks]
     return _states_by_length(trunk, rows, picks, precision)
@@ -143,7 +146,7 @@ def _ignores_what_follows(trunk: PreTrainedModel) -> bool:
 
 
 def _find_head(model: PreTrainedModel) -> nn.Module | None:
-    head = model.get_output_embeddings()
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     trunk = trunk_of(model)
     if not isinstance(head, nn.Module) or trunk is model:
         return None

@@ -14,9 +14,9 @@ from assent.config.lora import LoraSettings
 from assent.config.optimiser import OptimiserSettings
 from assent.models.checkpoints import save_model
 from assent.models.lora import add_adapter
-from assent.models.scoring import autocast, chunks
-from assent.objectives.language_loss import sft_loss, target_mask
-from assent.objectives.masks import position_ids, right_pad
+from assent.models.scoring import chunks, learned_logprobs
+from assent.objectives.language_loss import target_mask
+from assent.objectives.masks import right_pad
 from assent.objectives.seeds import derive_seed
 from assent.training.memory import enable_recomputing, memory_advice, recomputing
 from assent.training.optimising import build_optimiser, optimiser_step, require_finite
@@ -175,14 +175,9 @@ def accumulate(
             [examples[number] for number in batch[part]], int(tokenizer.pad_token_id), model.device
         )
         recompute = recomputing(model, enabled=plan.gradient_checkpointing)
-        with autocast(model.device, plan.precision), recompute:
-            logits = model(
-                input_ids=tokens,
-                attention_mask=mask.long(),
-                position_ids=position_ids(mask),
-                use_cache=False,
-            ).logits
-        loss = sft_loss(logits, tokens, learn, normaliser=normaliser or learned)
+        with recompute:
+            logprobs = learned_logprobs(model, tokens, mask, learn, precision=plan.precision)
+        loss = -logprobs.sum() / (normaliser or learned)
         require_finite(loss, stage=plan.stage, step=step, examples=batch[part])
         torch.autograd.backward(loss)
         total += float(loss.detach())
