@@ -86,6 +86,8 @@ class PreferencePair:
     rejected: str
     strength: int | None = None
     """How clearly it won, 1 (barely) to 4 (much), where the annotator said."""
+    probability: float | None = None
+    """How likely it is the better one, where a judge that is a model gave that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,8 @@ class RankedResponses:
     """In the order of `responses`: 0 is best, and equal ranks are ties."""
     strength: int | None = None
     """How clearly the better of two won, 1 (barely) to 4 (much), where the annotator said."""
+    probability: float | None = None
+    """How likely the winner of two is the better one, where a judge that is a model gave that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,6 +84,8 @@ def training_examples(
             responses=(pair.first, pair.second),
             ranks=_RANKS[pair.verdict],
             strength=pair.strength,
+            # Confidences of others are on scales of their own.
+            probability=pair.confidence if "judge" in pair.context else None,
         )
         for pair in judged
         if pair.verdict in _RANKS

@@ -25,12 +25,16 @@ def bradley_terry_loss(
     margin: Float[Tensor, " pair"] | None = None,
     centre_coef: float = 0.0,
     weights: Float[Tensor, " pair"] | None = None,
+    probability: Float[Tensor, " pair"] | None = None,
     normaliser: Tensor | float | int | None = None,
 ) -> PreferenceLoss:
     r"""Negative log-likelihood of the judgements under the Bradley-Terry model.
 
     .. math:: L = \frac1N \sum_i w_i \bigl(-\log\sigma(r^c_i - r^r_i - m_i)
               + \lambda (r^c_i + r^r_i)^2 \bigr)
+
+    With probabilities q the first term is the cross-entropy
+    :math:`-q_i \log\sigma(d_i) - (1 - q_i) \log\sigma(-d_i)` of :math:`d_i = r^c_i - r^r_i - m_i`.
 
     Args:
         chosen: scores of the responses that won, in reward units.
@@ -40,6 +44,8 @@ def bradley_terry_loss(
             0.01 where it is used.
         weights: one a pair, >= 0; 1 if left out. A tie is the pair both ways round at 0.5 each; the
             k (k - 1) / 2 pairs of one ranking weigh one over their number.
+        probability: q, from 0 to 1: how likely it is that the chosen one is the better; 1 if left
+            out. A judge's own, averaged over both orders.
         normaliser: N; the sum of the weights if left out. Under accumulation, that of the window.
 
     Returns:
@@ -50,7 +56,7 @@ def bradley_terry_loss(
 
     Source: Bradley & Terry 1952; Christiano et al. 2017, eq. 1; Ouyang et al. 2022, eq. 1; the
     centring term: Eisenstein et al. 2023 (arXiv 2312.09244), eq. 2; the margin: Touvron et al. 2023
-    (Llama 2), eq. 2.
+    (Llama 2), eq. 2; probabilities: Bai et al. 2022 (arXiv 2212.08073), section 4.1.
     """
     weights = torch.ones_like(chosen) if weights is None else weights.to(chosen.dtype)
     total = weights.sum() if normaliser is None else normaliser
@@ -58,7 +64,10 @@ def bradley_terry_loss(
         message = f"a loss over {len(chosen)} pairs needs a positive total weight, not {total}"
         raise ValueError(message)
     ahead = chosen - rejected
-    losses = -logsigmoid(ahead if margin is None else ahead - margin)
+    further = ahead if margin is None else ahead - margin
+    losses = -logsigmoid(further)
+    if probability is not None:  # -log sigma(-d) is d - log sigma(d)
+        losses = losses + (1 - probability) * further
     if centre_coef:
         losses = losses + centre_coef * (chosen + rejected).square()
     with torch.no_grad():

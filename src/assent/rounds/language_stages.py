@@ -262,6 +262,8 @@ def _criticised(
         for one in store.criticisms()
         if one.prompt_id in prompts
     ]
+    if not found:  # a run that found nothing looks again when it goes on
+        return []
     run.path.mkdir(parents=True, exist_ok=True)
     write_file(file, "".join(json.dumps(_as_line(one)) + "\n" for one in found))
     return found

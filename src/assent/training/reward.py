@@ -336,7 +336,8 @@ def _fingerprint(
         [tokens for responses in reads if place < len(responses) for tokens in responses[place][:2]]
         for place in range(width)
     ]
+    probabilities = [str(one.probability) for one in elements if one.probability is not None]
     if settings.objective == "bradley_terry" and settings.margins is None:
-        return fingerprint(*sides)
+        return fingerprint(*sides, probabilities) if probabilities else fingerprint(*sides)
     said = [f"{one.ranks}/{one.strength}/{one.ratings}" for one in elements]
     return fingerprint(*sides, said)

@@ -29,6 +29,8 @@ class Element(NamedTuple):
     strength: int | None = None
     ratings: tuple[float, ...] = ()
     """By axis; NaN where there is none."""
+    probability: float | None = None
+    """How likely the winner of a pair is the better one; certain where nothing is said."""
 
     @property
     def decided(self) -> bool:
@@ -63,10 +65,16 @@ def material_of(examples: Sequence[RewardExample], settings: RewardSettings) -> 
     noun = _NOUNS[settings.objective]
     if left_out:
         logger.warning("%d %s", left_out, _LEFT_OUT[settings.objective])
-    if rankings and not any(element.decided for element in elements):
+    if rankings and not any(one.decided for one in rankings):
         message = (
             f"none of {len(rankings)} judgements prefers one response to another: ties alone do "
             "not say what is better; collect judgements that prefer a side"
+        )
+        raise DataError(message)
+    if rankings and not elements:
+        message = (
+            f"none of {len(rankings)} rankings has a single best response; set reward.objective = "
+            "'rankings' to learn from all of their pairs"
         )
         raise DataError(message)
     return Material(elements, noun)
@@ -123,7 +131,8 @@ def _ranking(number: int, one: RewardExample) -> Element:
     """
     assert not isinstance(one, RatedResponse)
     if isinstance(one, PreferencePair):
-        return Element(one.prompt, (one.chosen, one.rejected), (0, 1), one.strength)
+        pair = (one.chosen, one.rejected)
+        return Element(one.prompt, pair, (0, 1), one.strength, probability=one.probability)
     if len(one.responses) != len(one.ranks):
         message = (
             f"ranking {number} has {len(one.responses)} responses and {len(one.ranks)} ranks; rank "
@@ -134,10 +143,13 @@ def _ranking(number: int, one: RewardExample) -> Element:
         message = f"ranking {number} has {len(one.responses)} response; it takes two to compare"
         raise DataError(message)
     if len(one.responses) == FEWEST and one.ranks[0] <= one.ranks[1]:
-        return Element(one.prompt, one.responses, one.ranks, one.strength)
+        return Element(
+            one.prompt, one.responses, one.ranks, one.strength, probability=one.probability
+        )
     order = sorted(range(len(one.ranks)), key=one.ranks.__getitem__)
     responses = tuple(one.responses[place] for place in order)
-    return Element(one.prompt, responses, tuple(one.ranks[place] for place in order), one.strength)
+    ranks = tuple(one.ranks[place] for place in order)
+    return Element(one.prompt, responses, ranks, one.strength, probability=one.probability)
 
 
 _Made = tuple[list[Element], int]
@@ -147,7 +159,7 @@ def _pairs(rankings: Sequence[Element]) -> list[Element]:
     """Every pair of every ranking, the better one first."""
     return [
         Element(one.prompt, (one.responses[i], one.responses[j]), (one.ranks[i], one.ranks[j]),
-                one.strength if len(one.responses) == FEWEST else None)
+                *((one.strength, (), one.probability) if len(one.responses) == FEWEST else ()))
         for one in rankings
         for i, j in combinations(range(len(one.responses)), 2)
     ]  # fmt: skip

@@ -119,6 +119,7 @@ class RewardObjective(nn.Module):
                 scores[:, 1],
                 margin=self._margins(elements, scores),
                 centre_coef=self.settings.centre_coef,
+                probability=_probabilities(elements, scores),
                 normaliser=count,
             ).loss
         if self.name == "davidson":
@@ -192,6 +193,14 @@ def read_order(elements: Sequence[Element]) -> Iterator[tuple[int, int]]:
         for row, one in enumerate(elements):
             if place < len(one.responses):
                 yield row, place
+
+
+def _probabilities(elements: Sequence[Element], like: Tensor) -> Tensor | None:
+    """How likely each winner is the better one; None where every judgement is taken as certain."""
+    if all(one.probability is None for one in elements):
+        return None
+    found = [1.0 if one.probability is None else one.probability for one in elements]
+    return torch.tensor(found, dtype=like.dtype, device=like.device)
 
 
 def _padded(

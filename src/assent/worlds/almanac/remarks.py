@@ -27,13 +27,17 @@ STOP: Final = "\n"
 def criticism(prompt: AlmanacPrompt, response: str, checks: frozenset[FactKind]) -> str | None:
     """What a reader who checks these kinds of facts says of a response; None where they cannot say.
 
+    Anybody sees that what is no sentence of the world is wrong.
+
     Args:
         prompt: the question.
         response: the answer, any text.
         checks: the kinds of facts that the reader looks up.
     """
     answer = read_answer(prompt.fact.attribute, response)
-    if answer is None or prompt.fact.kind not in checks:
+    if answer is None:
+        return "wrong."
+    if prompt.fact.kind not in checks:
         return None
     return f"{_verdict(prompt, answer)}."
 
