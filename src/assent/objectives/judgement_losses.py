@@ -122,7 +122,7 @@ def ratings_loss(
 
 
 def _total(values: Tensor, normaliser: float | int | None) -> float:
-    total = float(len(values)) if normaliser is None else normaliser
+    total = float(len(values) if normaliser is None else normaliser)
     if not total > 0:
         message = f"a loss over {len(values)} judgements needs a positive normaliser, not {total}"
         raise ValueError(message)

@@ -179,7 +179,7 @@ def pair_figures(
 
 
 def _total(scores: Tensor, normaliser: float | int | None) -> float:
-    total = float(len(scores)) if normaliser is None else normaliser
+    total = float(len(scores) if normaliser is None else normaliser)
     if not total > 0:
         message = f"a loss over {len(scores)} rankings needs a positive normaliser, not {total}"
         raise ValueError(message)

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from assent.collect.preferences import pairs_of, split_preferences
-from assent.store import JudgedPair, JudgedRanking
-from assent.types import Verdict
+from assent.collect.preferences import pairs_of, split_preferences, training_examples
+from assent.objectives.seeds import is_held_out
+from assent.store import JudgedPair, JudgedRanking, StoredRating
+from assent.types import RankedResponses, RatedResponse, Verdict
 
 
 def judged(number: int, verdict: Verdict, prompt: str | None = None) -> JudgedPair:
@@ -120,3 +121,61 @@ def test_all_pairs_of_a_prompt_are_on_one_side_whether_ranked_or_compared() -> N
 def test_how_clearly_it_won_stays_with_the_pair() -> None:
     split = split_preferences([replace(judged(1, "second"), strength=4)], 0.0)
     assert split.train[0].strength == 4
+
+
+def rating(prompt: str) -> StoredRating:
+    return StoredRating(
+        event_id="event",
+        seq=1,
+        annotator_id="ada",
+        prompt_id=prompt,
+        prompt=prompt,
+        response_id="id",
+        response="said",
+        axes={"kind": 2.0},
+        lowest=None,
+        highest=None,
+        flags=(),
+        note=None,
+        context={},
+    )
+
+
+def test_a_reward_model_is_shown_ties_strengths_rankings_and_ratings() -> None:
+    said = training_examples(
+        [
+            replace(judged(1, "second"), strength=3),
+            judged(2, "tie"),
+            judged(3, "both_bad"),
+            judged(4, "cannot_judge"),
+        ],
+        [ranked(1, 0, 1)],
+        [rating("question")],
+        0.0,
+    )
+    assert said == [
+        RankedResponses(
+            prompt="question 1", responses=("first 1", "second 1"), ranks=(1, 0), strength=3
+        ),
+        RankedResponses(prompt="question 2", responses=("first 2", "second 2"), ranks=(0, 0)),
+        RankedResponses(
+            prompt="question",
+            responses=("response 0", "response 1", "response 2"),
+            ranks=(1, 0, 1),
+        ),
+        RatedResponse(prompt="question", response="said", axes={"kind": 2.0}),
+    ]
+
+
+def test_nothing_said_of_a_held_out_prompt_is_shown() -> None:
+    names = [f"question {n}" for n in range(60)]
+    said = training_examples(
+        [judged(n, "first", name) for n, name in enumerate(names)],
+        [ranked(0, 1, prompt=name) for name in names],
+        [rating(name) for name in names],
+        0.4,
+    )
+    kept = {name for name in names if not is_held_out(name, 0.4)}
+    assert 0 < len(kept) < len(names)
+    assert {one.prompt for one in said} == kept
+    assert len(said) == 3 * len(kept)

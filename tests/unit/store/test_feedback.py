@@ -183,6 +183,10 @@ def test_a_rating_is_one_for_each_response_and_annotator(project: Project, world
     store.record_ratings([edited])
     (read,) = store.ratings()
     assert (read.axes, read.lowest, read.highest) == ({"helpful": 6.5}, 1, 7)
+    (then,) = store.ratings(up_to_seq=read.seq - 1)
+    assert (then.event_id, then.axes) == (recorded.event_id, {"helpful": 5, "harmless": 7})
+    assert store.ratings(up_to_seq=then.seq - 1) == []
+    assert store.ratings(up_to_seq=read.seq) == [read]
     assert (read.response, read.prompt) == ("answer 0 to 0", "question 0")
     elsewhere = replace(
         edited, response_id=world.responses[1], idempotency_key="x", supersedes=read.event_id
