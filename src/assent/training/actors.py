@@ -14,6 +14,7 @@ from assent.errors import ConfigError, ModelError
 from assent.models.heads import ValueHead, hidden_size
 from assent.models.loading import require_match
 from assent.models.lora import Adapter, add_adapter
+from assent.models.reward_ensembles import RewardEnsemble
 from assent.models.rewards import TextReward
 from assent.models.sampling import Rollouts, sample
 from assent.models.scoring import Scored, chunks, score
@@ -175,18 +176,21 @@ def value_model_for(
 ) -> ValueModel | None:
     """The value model that the settings ask for, where it begins as the reward model.
 
+    Of an ensemble it begins as the first member: a first guess, which training corrects.
+
     Raises:
         ConfigError: it cannot: the reward is no model, or one with other tokens or an encoder.
     """
     wanted = settings.value_model
     if not isinstance(wanted, SeparateValue) or wanted.start != "reward_model":
         return None
+    first = reward.members[0] if isinstance(reward, RewardEnsemble) else reward
     if (
-        isinstance(reward, TextReward)
-        and reward.reading.name == "response_end"
-        and reward.tokenizer.get_vocab() == tokenizer.get_vocab()
+        isinstance(first, TextReward)
+        and first.reading.name == "response_end"
+        and first.tokenizer.get_vocab() == tokenizer.get_vocab()
     ):
-        return ValueModel.from_reward_model(reward.model, reward.normalisation)
+        return ValueModel.from_reward_model(first.model, first.normalisation)
     message = (
         "ppo.value_model.start = 'reward_model' needs a reward model that reads the policy's own "
         "tokens; set ppo.value_model.start = 'reference'"
