@@ -1,4 +1,4 @@
-"""What KL-regularised RL aims at, exactly, where every answer can be listed.
+"""What KL-regularised RL aims at, and best-of-n: exactly, where every answer can be listed.
 
 With reward r, reference pi0 and a price of beta a nat, the best policy is the reference tilted by
 the reward, pi*(y) proportional to pi0(y) exp(r(y) / beta). Distributions are log-probabilities over
@@ -75,6 +75,43 @@ def effective_number(logprobs: Float[Tensor, "*shape answers"]) -> Float[Tensor,
     return torch.exp(-(logprobs.exp() * finite).sum(dim=-1))
 
 
+def best_of_n(
+    logprobs: Float[Tensor, "*shape answers"], scores: Float[Tensor, "*shape answers"], n: int
+) -> Float[Tensor, "*shape answers"]:
+    r"""Log-probabilities of the answer with the highest score among n draws, ties by lot.
+
+    .. math:: \pi_n(y) = \pi(y)\,\frac{F(y)^n - F^-(y)^n}{F(y) - F^-(y)}
+
+    with F(y) the chance that one draw scores at most what y does, and F^-(y) that it scores less.
+    The best of n of a best of m is the best of nm: m rounds of RAFT on n samples, each learned to
+    the end, are one best of n^m.
+
+    Args:
+        logprobs: log pi, in nats; an answer without probability stays without.
+        scores: what the best is the best by, in any units; only their order counts.
+        n: draws, 1 or more.
+
+    Raises:
+        ValueError: n is below 1.
+
+    Source: Gao, Schulman & Hilton 2023, appendix on best-of-n; ties: Beirami et al. 2024.
+    """
+    _require_draws(n)
+    mass = logprobs.double().exp()
+    order = scores.double().argsort(dim=-1)
+    ranked = scores.double().gather(-1, order)
+    begins = torch.ones_like(ranked, dtype=torch.bool)
+    begins[..., 1:] = ranked[..., 1:] != ranked[..., :-1]
+    group = begins.cumsum(-1) - 1
+    of_group = torch.zeros_like(ranked).scatter_add_(-1, group, mass.gather(-1, order))
+    up_to = of_group.cumsum(-1)
+    share = (of_group / up_to).clamp(max=1.0)
+    # F^n - F-^n = F^n (1 - (1 - m/F)^n), m = F - F-: exact also where an answer is very rare.
+    log_gain = n * up_to.log() + torch.log(-torch.expm1(n * torch.log1p(-share))) - of_group.log()
+    gains = torch.empty_like(ranked).scatter_(-1, order, log_gain.gather(-1, group))
+    return torch.where(mass > 0, logprobs.double() + gains, -torch.inf)
+
+
 def best_of_n_kl(n: int) -> float:
     r"""KL, in nats, of the best of n samples to one sample, for scores without ties.
 
@@ -87,10 +124,51 @@ def best_of_n_kl(n: int) -> float:
 
     Source: Stiennon et al. 2020, appendix G.3.
     """
-    if n < 1:
-        message = f"best of n needs n of 1 or more, not {n}"
-        raise ValueError(message)
+    _require_draws(n)
     return math.log(n) - (n - 1) / n
+
+
+class TiltedSamples(NamedTuple):
+    """Samples of the reference, weighted so that they stand for the tilt."""
+
+    log_weights: Float[Tensor, "*shape samples"]
+    """Of each sample; their exponentials sum to one."""
+    effective: Float[Tensor, "*shape"]
+    """How many samples of the tilt itself would say as much, from 1 to the number drawn."""
+    log_partition: Float[Tensor, "*shape"]
+    """Estimate of log Z, in nats; its exponential is without bias."""
+
+
+def tilt_samples(rewards: Float[Tensor, "*shape samples"], beta: float) -> TiltedSamples:
+    r"""Importance sampling from the tilt where answers cannot be listed.
+
+    .. math:: w_i = \frac{e^{r_i/\beta}}{\sum_j e^{r_j/\beta}}, \qquad
+              E_{\pi^*}[f] \approx \sum_i w_i f(y_i), \qquad
+              \text{ESS} = \frac1{\sum_i w_i^2}, \qquad
+              \hat Z = \frac1N \sum_i e^{r_i/\beta}
+
+    An answer that was not drawn has no weight, so with few samples the estimates stay close to the
+    reference: below an effective number of a few, they say little. Drawing from the samples by
+    their weights gives samples of the tilt (`torch.multinomial`).
+
+    Args:
+        rewards: r of samples drawn from the reference, in reward units.
+        beta: reward units a nat, > 0.
+
+    Raises:
+        ValueError: beta is not above zero.
+
+    Source: Rubin 1987 (sampling importance resampling); Kong 1992 (effective sample size); Korbak
+    et al. 2022 (the tilt as a posterior).
+    """
+    even = torch.zeros_like(rewards, dtype=torch.float64)
+    exponents = _tilted(even, rewards, beta)
+    log_weights = torch.log_softmax(exponents, dim=-1)
+    return TiltedSamples(
+        log_weights,
+        torch.exp(-torch.logsumexp(2 * log_weights, dim=-1)),
+        torch.logsumexp(exponents, dim=-1) - math.log(rewards.shape[-1]),
+    )
 
 
 class SoftValues(NamedTuple):
@@ -152,6 +230,12 @@ def sequence_logprobs(step_logprobs: Sequence[Float[Tensor, "_ _"]]) -> Float[Te
             raise ValueError(message)
         total = (total.unsqueeze(1) + logprobs.double()).flatten()
     return total
+
+
+def _require_draws(n: int) -> None:
+    if n < 1:
+        message = f"best of n needs n of 1 or more, not {n}"
+        raise ValueError(message)
 
 
 def _tilted(reference_logprobs: Tensor, rewards: Tensor, beta: float) -> Tensor:
