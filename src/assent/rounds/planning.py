@@ -18,7 +18,7 @@ from assent.models.tokens import encode_prompts, encode_responses
 from assent.rounds import stages
 from assent.rounds.material import demonstrations_of, standing_judgements, train_prompts
 from assent.rounds.model_judging import PURPOSES
-from assent.rounds.reward_plan import reward_plan
+from assent.rounds.reward_plan import kept, reward_plan
 from assent.rounds.workspace import Workspace, open_workspace
 from assent.store import ModelVersion, StoredDemonstration
 from assent.training.footprint import Footprint, Work, footprint, memory_of, shape_of
@@ -213,7 +213,7 @@ class _Planner:
             rollouts=drawn,
         )
         held = 0 if settings.lora else self._shape.parameters
-        held += self._trunk() * len(models_of(settings.reward))
+        held += self._trunk() * len(models_of(settings.reward)) * kept(self._settings.reward)
         schedule = {
             "prompts": len(self._prompts()),
             "longest_prompt_tokens": longest,
@@ -254,7 +254,7 @@ class _Planner:
             rollouts=drawn_at_once,
         )
         held = 0 if settings.lora else self._shape.parameters
-        held += self._trunk() * len(models_of(settings.reward))
+        held += self._trunk() * len(models_of(settings.reward)) * kept(self._settings.reward)
         drawn = iterations * settings.prompts * settings.n
         schedule = {
             "prompts": len(self._prompts()),

@@ -61,6 +61,12 @@ def reward_plan(
     return RewardPlan(work, schedule, notes)
 
 
+def kept(settings: RewardSettings) -> int:
+    """How many models a reward stage leaves behind, all held where its rewards are asked."""
+    several = settings.ensemble
+    return 1 if several is None or several.aggregate == "average_weights" else several.members
+
+
 def _widest(store: Store) -> int:
     """Responses of the largest set that was ranked or is to be."""
     return max((len(one.response_ids) for one in store.response_sets(purpose="reward")), default=2)

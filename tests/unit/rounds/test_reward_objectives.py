@@ -149,3 +149,12 @@ def test_the_plan_counts_members_and_ratings(root: Path) -> None:
     assert planned("objective=ratings")["ratings_about"] == pytest.approx(
         2 * one["pairs_about"], abs=2
     )
+
+
+def test_a_policy_that_asks_an_ensemble_holds_all_of_its_members(root: Path) -> None:
+    def weights(*overrides: str) -> int:
+        return plan_stage(root, "ppo", config=[], overrides=list(overrides)).memory.weights
+
+    one, three = weights(), weights("reward.ensemble.members=3")
+    average = weights("reward.ensemble.members=3", "reward.ensemble.aggregate=average_weights")
+    assert one == average < three

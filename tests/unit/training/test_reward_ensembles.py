@@ -12,16 +12,19 @@ from tests.training_fixtures import (
     TOKENIZER,
     Watched,
     optimiser,
+    ppo_settings,
     small_reward_model,
 )
 from tests.unit.training.test_reward import SAMPLES, planted
 
+from assent.config.ppo import SeparateValue
 from assent.config.reward import RewardSettings
 from assent.config.rewards import ModelReward
 from assent.errors import ConfigError, DataError, NotAModel
 from assent.models.reward_ensembles import LearnedReward, RewardEnsemble, load_reward
 from assent.models.reward_sources import open_reward
 from assent.models.rewards import TextReward
+from assent.training.actors import value_model_for
 from assent.training.reward import train_reward
 from assent.training.reward_ensemble import train_ensemble
 from assent.training.reward_stopping import is_looked_at
@@ -256,3 +259,13 @@ def test_the_prompts_looked_at_are_a_share_of_all_and_stay_the_same() -> None:
     more = {one for one in prompts if is_looked_at(one, 0.3)}
     assert few < more
     assert len(more) / 2000 == pytest.approx(0.3, abs=0.03)
+
+
+def test_a_value_model_begins_as_the_first_member(trained: tuple[RewardEnsemble, Path]) -> None:
+    reward, _ = trained
+    asked = ppo_settings(value_model=SeparateValue())
+    made = value_model_for(asked, reward, TOKENIZER)
+    assert made is not None
+    first = reward.members[0]
+    weight = first.normalisation.gain * first.model.get_parameter("score.weight")
+    torch.testing.assert_close(made.head.linear.weight, weight)
