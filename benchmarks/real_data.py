@@ -256,8 +256,9 @@ def compared(rows: Rows, base: Path | None, work: Path, scale: Scale) -> dict[st
     if find_spec(ENCODER) is not None:
         began = time.perf_counter()
         vectors = _sentence_differences(rows.pairs)
-        record("encoder, frozen", _linear(vectors, folds, rows, shuffled=False), began)
-        record("encoder, labels shuffled", _linear(vectors, folds, rows, shuffled=True), began)
+        for name, shuffled in (("encoder, frozen", False), ("encoder, labels shuffled", True)):
+            found = _linear(vectors, folds, rows, shuffled=shuffled, looseness=1.0)
+            record(name, found, began)
     else:
         say(f"  encoder: left out; {sys.executable} -m pip install 'assent[encoder]' brings it")
     for name, shuffled in (("LM", False), ("LM, labels shuffled", True)):
@@ -411,9 +412,17 @@ def _margins(scores: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
 
 
 def _linear(
-    differences: NDArray[np.float64], folds: NDArray[np.int64], rows: Rows, *, shuffled: bool
+    differences: NDArray[np.float64],
+    folds: NDArray[np.int64],
+    rows: Rows,
+    *,
+    shuffled: bool,
+    looseness: float = 0.1,
 ) -> NDArray[np.float64]:
-    """Logistic regression on chosen minus rejected, each training pair seen from both sides."""
+    """Logistic regression on chosen minus rejected, each training pair seen from both sides.
+
+    `looseness` is scikit-learn's C.
+    """
     correct = np.zeros(len(rows.pairs))
     for fold in range(FOLDS):
         train = differences[folds != fold]
@@ -421,7 +430,7 @@ def _linear(
             signs = np.where(np.array(permutation(len(train), SEED, "signs", fold)) % 2, -1.0, 1.0)
             train = train * signs[:, None]
         labels = np.r_[np.ones(len(train)), np.zeros(len(train))]
-        model = LogisticRegression(C=0.1, max_iter=2000, fit_intercept=False)
+        model = LogisticRegression(C=looseness, max_iter=2000, fit_intercept=False)
         model.fit(np.r_[train, -train], labels)
         margin = model.decision_function(differences[folds == fold])
         correct[folds == fold] = (margin > 0) + 0.5 * (margin == 0)
@@ -440,7 +449,7 @@ def _word_differences(pairs: Sequence[PreferencePair]) -> NDArray[np.float64]:
 
 @torch.no_grad()
 def _sentence_differences(pairs: Sequence[PreferencePair]) -> NDArray[np.float64]:
-    """Mean-pooled embeddings of the replies, chosen minus rejected, scaled to unit spread."""
+    """Mean-pooled embeddings of the replies, each of unit length, chosen minus rejected."""
     spec = find_spec(ENCODER)
     assert spec is not None
     assert spec.origin is not None
@@ -461,11 +470,12 @@ def _sentence_differences(pairs: Sequence[PreferencePair]) -> NDArray[np.float64
             )
             hidden = encoder(**batch).last_hidden_state
             mask = batch["attention_mask"][:, :, None]
-            parts.append(((hidden * mask).sum(1) / mask.sum(1)).numpy())
+            mean = (hidden * mask).sum(1) / mask.sum(1)
+            parts.append(torch.nn.functional.normalize(mean, dim=1).numpy())
         return np.concatenate(parts)
 
     found = embed([pair.chosen for pair in pairs]) - embed([pair.rejected for pair in pairs])
-    return np.asarray(found / (found.std() or 1.0), dtype=np.float64)
+    return np.asarray(found, dtype=np.float64)
 
 
 def _with_interval(correct: NDArray[np.float64], groups: Sequence[str]) -> dict[str, Any]:

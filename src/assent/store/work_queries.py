@@ -6,7 +6,7 @@ person was given before, which `collect.passing` remembers.
 
 from typing import Final
 
-from sqlalchemy import ColumnElement, bindparam, exists, func, or_, select, text
+from sqlalchemy import BindParameter, ColumnElement, bindparam, exists, func, or_, select, text
 
 from assent.store.schema_people import check_items, leases, tasks
 
@@ -19,7 +19,7 @@ MINE: Final = ("live", "submitted", "skipped")
 
 _HELD = leases.alias("mine")
 _AGAIN = tasks.alias("again")
-_WHO = bindparam("annotator")
+_WHO: BindParameter[str] = bindparam("annotator")
 # Computed, because SQLite would rather walk all tasks, or all leases, in order than sort a few.
 _IN_ORDER = tasks.c.position + 0
 

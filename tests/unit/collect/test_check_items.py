@@ -128,10 +128,10 @@ def test_a_row_against_a_stored_check_item_is_refused(
 
 
 def test_what_has_no_better_side_is_no_check_item(sqlite_project: Project, tmp_path: Path) -> None:
-    tie = {
+    tie: dict[str, object] = {
         "type": "comparison", "prompt": "?", "responses": ["yes", "no"], "verdict": "tie",
     }  # fmt: skip
-    prompt = {"type": "prompt", "prompt": "2 + 2?"}
+    prompt: dict[str, object] = {"type": "prompt", "prompt": "2 + 2?"}
     with pytest.raises(UnfitRows) as refused:
         import_check_items(sqlite_project.store, written(tmp_path, "own.jsonl", [tie, prompt]))
     assert [said for _, said in refused.value.rows] == [
