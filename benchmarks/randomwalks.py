@@ -85,8 +85,8 @@ GRPO = GrpoSettings(
 )  # fmt: skip
 PAIRS_A_START = 200
 DPO = DpoSettings(
-    epochs=2, batch_size=64, sampling=SAMPLING, loss=DpoLoss(beta=0.1),
-    optimiser=OptimiserSettings(lr=1e-3, warmup_steps=10),
+    epochs=1, batch_size=64, sampling=SAMPLING, loss=DpoLoss(beta=0.5),
+    optimiser=OptimiserSettings(lr=3e-4, warmup_steps=10),
 )  # fmt: skip
 DRAWN = {
     "ppo": PPO.updates * PPO.rollouts_per_update,
