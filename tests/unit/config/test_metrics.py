@@ -8,7 +8,7 @@ from assent.config.metrics import METRICS, require_declared
 
 
 def test_names_are_group_slash_name_in_lower_case() -> None:
-    pattern = r"[a-z_]+/[a-z_]+(/(plain|few_shot|user))?"
+    pattern = r"[a-z_]+/[a-z_]+(/(plain|few_shot|user|kept))?"
     assert [name for name in METRICS if not re.fullmatch(pattern, name)] == []
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ REWARDS = [0.5, -1.0, 2.0, 0.0, 1.5, -0.5, 1.0, 0.25]
 RESPONSES = ["ab", "hgfe", "c", "", "bad", "face", "dd", "aah"]
 
 
-def mixed(coef: float, **given: object) -> dict[str, object]:
+def mixed(coef: float, **given: object) -> dict[str, Any]:
     return {"pretraining": PretrainingMixSettings(coef=coef, batch_size=4), **given}
 
 
@@ -94,12 +95,12 @@ def drawn_first() -> list[int]:
     return endless_batch(len(TEXTS), 4, 0, 0, "ppo", "pretraining")
 
 
-def train(folder: Path, *, texts: Sequence[str] = TEXTS, **given: object) -> PreTrainedModel:
+def train(folder: Path, *, texts: Sequence[str] = TEXTS, **given: Any) -> PreTrainedModel:
     reference = None if "lora" in given else small_policy()
     progress = given.pop("progress", None)
     return train_ppo(
         small_policy(), reference, TOKENIZER, PROMPTS, count_of_a, ppo_settings(**given),
-        RunFolder(folder), seed=0, pretraining=texts, progress=progress,  # type: ignore[arg-type]
+        RunFolder(folder), seed=0, pretraining=texts, progress=progress,
     )  # fmt: skip
 
 
@@ -116,7 +117,7 @@ def text_loss(policy: PreTrainedModel) -> float:
 
 
 def test_the_mix_learns_text_that_plain_ppo_forgets(tmp_path: Path) -> None:
-    long = {"updates": 15, "rollouts_per_update": 16}
+    long: dict[str, Any] = {"updates": 15, "rollouts_per_update": 16}
     start = text_loss(small_policy())
     plain = text_loss(train(tmp_path / "plain", **long))
     kept = text_loss(train(tmp_path / "kept", **mixed(1.0, **long)))
