@@ -18,7 +18,7 @@ ENCODER := 0.1.0
 # One thread a process: runs repeat to the last bit, and two test workers do not fight over cores.
 test test-all cover: export OMP_NUM_THREADS = 1
 
-.PHONY: help setup demo real peers test test-all lint types layers cover fmt docs lock clean
+.PHONY: help setup demo real peers bench bench-quick growth test test-all lint types layers cover fmt docs lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,19 @@ $(PEERS)/.installed: requirements.lock
 
 peers: $(PEERS)/.installed ## our losses and gradients beside TRL's, in an environment of its own
 	PYTHONPATH=src TRL_EXPERIMENTAL_SILENCE=1 $(PEERS)/bin/python benchmarks/peers/losses.py docs/experiments/peer_losses.json
+
+bench: setup $(PEERS)/trl-ppo ## every job beside TRL's, in turns; under two hours on two idle cores
+	$(BIN)/python benchmarks/peers/run.py benchmarks/results/peers.json --table benchmarks/results/peers.md
+
+bench-quick: setup $(PEERS)/trl-ppo ## seven of those rows, two turns each; 10 minutes
+	$(BIN)/python benchmarks/peers/run.py build/bench/quick.json --quick
+
+# PPO left TRL after 1.12; that version is looked at by PPO's rows alone.
+$(PEERS)/trl-ppo: | $(PEERS)/.installed
+	$(PEERS)/bin/python -m pip install --quiet --no-deps --target $@ trl==1.12.0
+
+growth: setup ## time of store, snapshots and annotator fits against the number of judgements
+	$(BIN)/python benchmarks/growth.py benchmarks/results/growth.json
 
 lint: setup ## ruff: style and likely mistakes
 	$(BIN)/ruff check .

@@ -35,6 +35,8 @@ from assent.types import Demonstration, PreferencePair
 
 NEVER = 10**9
 EPISODES, MINIBATCHES, EPOCHS, BATCH = 64, 4, 4, 16
+STEPS = 4
+"""Of supervised jobs, in a turn: an epoch, so that every turn is over the same examples."""
 LR = 1e-6
 
 
@@ -80,40 +82,40 @@ class Bench:
 
     def sft(self) -> None:
         """Fine-tuning on texts of unlike length; the first token is the prompt."""
-        texts = m.demonstrations(self.cache, self.size, BATCH * (self.turns + 1))
+        texts = m.demonstrations(self.cache, self.size, BATCH * STEPS)
         shown = [
             Demonstration(prompt=self.text(one[:1]), response=self.text(one[1:])) for one in texts
         ]
-        mean = sum(map(len, encode(self.tokenizer, [one.response for one in shown]))) / len(shown)
+        tokens = sum(map(len, encode(self.tokenizer, [one.response for one in shown])))
         settings = SftSettings(
-            epochs=1, batch_size=BATCH, max_tokens=400, precision=self.precision,
+            epochs=self.turns + 1, batch_size=BATCH, max_tokens=400, precision=self.precision,
             checkpoint_every=NEVER, optimiser=self.optimiser,
         )  # fmt: skip
         train_sft(
             m.causal_lm(self.size), self.tokenizer, shown, settings, self.folder, seed=0,
-            progress=_Steps(self.turn, BATCH * mean),
+            progress=_Steps(self.turn, tokens, STEPS),
         )  # fmt: skip
 
     def reward(self) -> None:
         """A reward model on pairs of unlike length."""
         settings = RewardSettings(
-            epochs=1, batch_size=BATCH, max_tokens=400, precision=self.precision,
+            epochs=self.turns + 1, batch_size=BATCH, max_tokens=400, precision=self.precision,
             checkpoint_every=NEVER, optimiser=self.optimiser,
         )  # fmt: skip
         train_reward(
             m.reward_model(self.size), self.tokenizer, self._pairs(), None, settings, self.folder,
-            seed=0, progress=_Steps(self.turn, BATCH),
+            seed=0, progress=_Steps(self.turn, BATCH * STEPS, STEPS),
         )  # fmt: skip
 
     def dpo(self) -> None:
         """DPO with the reference's log-probabilities computed before."""
         settings = DpoSettings(
-            epochs=1, batch_size=BATCH, max_tokens=400, precision=self.precision,
+            epochs=self.turns + 1, batch_size=BATCH, max_tokens=400, precision=self.precision,
             checkpoint_every=NEVER, optimiser=self.optimiser,
         )  # fmt: skip
         train_preference(
             m.causal_lm(self.size), m.causal_lm(self.size, 3), self.tokenizer, self._pairs(),
-            settings, self.folder, seed=0, progress=_Steps(self.turn, BATCH),
+            settings, self.folder, seed=0, progress=_Steps(self.turn, BATCH * STEPS, STEPS),
         )  # fmt: skip
 
     def ppo(self, *, varied: bool = False, shared: bool = False) -> None:
@@ -185,7 +187,7 @@ class Bench:
             PreferencePair(
                 prompt=self.text(asked), chosen=self.text(chosen), rejected=self.text(rejected)
             )
-            for asked, chosen, rejected in m.pairs(self.cache, self.size, BATCH * (self.turns + 1))
+            for asked, chosen, rejected in m.pairs(self.cache, self.size, BATCH * STEPS)
         ]
 
     def _prompts(self, count: int) -> list[str]:
@@ -196,10 +198,10 @@ class Bench:
 
 
 class _Steps:
-    """A progress bar whose every step is a turn; the first warms up."""
+    """A progress bar of which so many steps are a turn; the first turn warms up."""
 
-    def __init__(self, turn: Turns, work: float) -> None:
-        self._turn, self._work = turn, work
+    def __init__(self, turn: Turns, work: float, steps: int = 1) -> None:
+        self._turn, self._work, self._steps, self._seen = turn, work, steps, 0
 
     @contextmanager
     def task(self, name: str, total: int, done: int = 0) -> Any:  # noqa: ANN401
@@ -209,8 +211,10 @@ class _Steps:
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """A step is done."""
-        del steps, note
-        self._turn.next(self._work)
+        del note
+        self._seen += steps
+        if self._seen % self._steps == 0:
+            self._turn.next(self._work)
 
 
 def main() -> None:

@@ -27,6 +27,8 @@ from transformers import PreTrainedModel, TrainerCallback
 from turns import Turns, say
 
 EPISODES, MINIBATCH, EPOCHS, BATCH = 64, 16, 4, 16
+STEPS = 4
+"""Of supervised jobs, in an epoch, which is a turn."""
 
 
 class Bench:
@@ -95,44 +97,45 @@ class Bench:
         """SFTTrainer on texts of unlike length, padded."""
         from trl import SFTConfig, SFTTrainer
 
-        texts = m.demonstrations(self.cache, self.size, BATCH * (self.count + 1))
+        texts = m.demonstrations(self.cache, self.size, BATCH * STEPS)
         data = Dataset.from_list([{"input_ids": one} for one in texts])
         given = SFTConfig(
             **self.common(
-                per_device_train_batch_size=BATCH, num_train_epochs=1, max_length=m.LONGEST_TEXT,
+                per_device_train_batch_size=BATCH, num_train_epochs=self.count + 1,
+                max_length=m.LONGEST_TEXT,
                 packing=packing, train_sampling_strategy="sequential",
             )
         )  # fmt: skip
         SFTTrainer(
             model=self._lm(), args=given, train_dataset=data, processing_class=self.tokenizer,
-            callbacks=[_Steps(self.turn, sum(map(len, texts)) / len(texts) * BATCH)],
+            callbacks=[_Epochs(self.turn, sum(map(len, texts)))],
         ).train()  # fmt: skip
 
     def reward(self) -> None:
         """RewardTrainer on pairs of unlike length."""
         from trl import RewardConfig, RewardTrainer
 
-        found = m.pairs(self.cache, self.size, BATCH * (self.count + 1))
+        found = m.pairs(self.cache, self.size, BATCH * STEPS)
         data = Dataset.from_list(
             [{"chosen_ids": p + c + [m.EOS], "rejected_ids": p + r + [m.EOS]} for p, c, r in found]
         )
         given = RewardConfig(
             **self.common(
-                per_device_train_batch_size=BATCH, num_train_epochs=1, max_length=200,
+                per_device_train_batch_size=BATCH, num_train_epochs=self.count + 1, max_length=200,
                 train_sampling_strategy="sequential",
             )
         )  # fmt: skip
         RewardTrainer(
             model=m.reward_model(self.size, attention=self.attention), args=given,
             train_dataset=data, processing_class=self.tokenizer,
-            callbacks=[_Steps(self.turn, BATCH)],
+            callbacks=[_Epochs(self.turn, BATCH * STEPS)],
         ).train()  # fmt: skip
 
     def dpo(self) -> None:
         """DPOTrainer with the reference's log-probabilities computed before."""
         from trl import DPOConfig, DPOTrainer
 
-        found = m.pairs(self.cache, self.size, BATCH * (self.count + 1))
+        found = m.pairs(self.cache, self.size, BATCH * STEPS)
         data = Dataset.from_list(
             [
                 {"prompt": self.text(p), "chosen": self.text(c), "rejected": self.text(r)}
@@ -141,13 +144,13 @@ class Bench:
         )
         given = DPOConfig(
             **self.common(
-                per_device_train_batch_size=BATCH, num_train_epochs=1, max_length=400,
+                per_device_train_batch_size=BATCH, num_train_epochs=self.count + 1, max_length=400,
                 precompute_ref_log_probs=True, train_sampling_strategy="sequential",
             )
         )  # fmt: skip
         DPOTrainer(
             model=self._lm(), ref_model=self._lm(3), args=given, train_dataset=data,
-            processing_class=self.tokenizer, callbacks=[_Steps(self.turn, BATCH)],
+            processing_class=self.tokenizer, callbacks=[_Epochs(self.turn, BATCH * STEPS)],
         ).train()  # fmt: skip
 
     def ppo(self, *, varied: bool = False) -> None:
@@ -282,6 +285,17 @@ class _Steps(TrainerCallback):
 
     def on_step_end(self, *_: object, **__: object) -> None:
         """A step is done."""
+        self._turn.next(self._work, **self._more)
+
+
+class _Epochs(_Steps):
+    """Every epoch is a turn; the first warms up."""
+
+    def on_step_end(self, *_: object, **__: object) -> None:
+        """A step is part of a turn."""
+
+    def on_epoch_end(self, *_: object, **__: object) -> None:
+        """An epoch is done."""
         self._turn.next(self._work, **self._more)
 
 
