@@ -30,6 +30,7 @@ SKY, SNOW = "The sky is", chat("user: Snow?")
 COLOUR, PET, HI = chat("user: Name a colour."), chat("user: Name a pet."), chat("user: Hi")
 BIRD = "The fastest bird is"
 SUMS = chat("user: 2 + 2?")
+SUMS_TEXT = "2 + 2 ="
 
 EXPECTED: dict[str, Sequence[AnyRecord | Problem]] = {
     "assent": [
@@ -109,6 +110,16 @@ EXPECTED: dict[str, Sequence[AnyRecord | Problem]] = {
     "trl-unpaired": [
         UnpairedRecord(prompt=SKY, response=" blue.", good=True),
         UnpairedRecord(prompt='The "sky" is', response=" green.\nVery green.", good=False),
+    ],
+    "trl-stepwise": [
+        RatingRecord(prompt=SUMS_TEXT, response=" 2 + 2 is 4.", axes={"step": 1.0}),
+        RatingRecord(prompt=SUMS_TEXT, response=" 2 + 2 is 4.\nSo it is 5.", axes={"step": 0.0}),
+        RatingRecord(prompt=SUMS_TEXT, response=" 4.", axes={"step": 1.0}, annotator="mira"),
+        Problem(
+            Place("trl-stepwise.jsonl", 3),
+            "steps and labels differ in number",
+            "columns completions and labels hold 1 steps and 2 labels",
+        ),
     ],
     "trl-unpaired-chat": [UnpairedRecord(prompt=SNOW, response="White.", good=True)],
     "trl-prompt-completion": [

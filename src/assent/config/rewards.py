@@ -17,6 +17,15 @@ from assent.config.base import (
 from assent.types import Aggregate
 
 
+class StepSettings(Settings):
+    """Rewards of the steps of a response, for a model that was trained on ratings of them."""
+
+    separator: str = Field(default="\n", min_length=1)
+    """What stands between two steps."""
+    combine: Literal["min", "mean", "last"] = "min"
+    """How the rewards of the steps become that of the response: the worst, their mean, the last."""
+
+
 class ModelReward(Settings):
     """A reward model: the round's own, or any sequence classifier with one output."""
 
@@ -29,6 +38,8 @@ class ModelReward(Settings):
     """How the rewards of an ensemble become one; as its folder says if left out."""
     uncertainty_coef: NonNegativeFloat | None = None
     """How much of an ensemble's variance or standard deviation is taken off; likewise."""
+    steps: StepSettings | None = None
+    """Score the text up to the end of each step, and combine them; the whole alone if left out."""
     batch_size: PositiveInt = 256
     """Responses a forward pass."""
 

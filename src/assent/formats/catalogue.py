@@ -27,6 +27,7 @@ from assent.formats.own import ASSENT
 from assent.formats.questions import ILF, MT_BENCH, QUESTION_ANSWER, TRUTHFULQA_JUDGE
 from assent.formats.records import Problem
 from assent.formats.rows import Row, printable
+from assent.formats.steps import STEPWISE
 from assent.formats.trl import (
     COMPLETION,
     COMPLETION_CHAT,
@@ -59,6 +60,7 @@ FORMATS: Mapping[str, Format] = {
         MT_BENCH,
         VERL_PROMPTS,
         SHAREGPT,
+        STEPWISE,
         PREFERENCE,
         PREFERENCE_CHAT,
         UNPAIRED,

@@ -13,6 +13,7 @@ from assent.errors import ConfigError, RewardError
 from assent.models.reward_ensembles import load_reward
 from assent.models.reward_http import RewardServer
 from assent.models.reward_sums import SummedReward
+from assent.models.step_rewards import StepReward
 from assent.types import RewardFunction
 
 
@@ -43,7 +44,7 @@ def open_reward(
     if folder is None:
         message = "ppo.reward.path: name a reward model; this run has none of its own"
         raise ConfigError(message)
-    return load_reward(
+    reward = load_reward(
         folder,
         device,
         reading=source.reading,
@@ -51,6 +52,7 @@ def open_reward(
         how=source.aggregate,
         coef=source.uncertainty_coef,
     )
+    return StepReward(reward, source.steps) if source.steps else reward
 
 
 class ImportedReward:

@@ -18,7 +18,7 @@ from assent.models.loading import reward_model_from
 from assent.models.rewards import TextReward
 from assent.training.reward import train_reward
 from assent.training.run_folder import RunFolder
-from assent.types import ChatPrompt, Message, PreferencePair
+from assent.types import ChatPrompt, Message, PreferencePair, RatedResponse
 
 TOKENIZER = wordpiece()
 ASKED = ["What is the bridge of Fernby?", ChatPrompt([Message("user", "How are you today?")])]
@@ -101,3 +101,28 @@ def test_pairs_longer_than_the_encoders_positions_are_left_out_and_counted(
     assert same_weights(weights_of(with_long.model), weights_of(without.model))
     with pytest.raises(DataError, match=r"1 of 3 judged pairs .*room for 48 tokens"):
         train(encoder, tmp_path / "few", [long, long, PAIRS[0]])
+
+
+def test_an_encoder_rates_on_several_axes(encoder: Path, tmp_path: Path) -> None:
+    rated = [
+        RatedResponse(prompt=pair.prompt, response=text, axes={"calm": 3.0 - loud, "blue": loud})
+        for pair in PAIRS
+        for text, loud in ((pair.chosen, 0.0), (pair.rejected, 2.0))
+    ]
+    given = RewardSettings.model_validate(
+        {
+            "objective": "ratings", "axes": {"calm": 2.0, "blue": -1.0}, "epochs": 4,
+            "batch_size": 8, "optimiser": optimiser(5e-3),
+        }
+    )  # fmt: skip
+    reward = train_reward(
+        reward_model_from(encoder, seed=1, outputs=2), TOKENIZER, rated, SAMPLES, given,
+        RunFolder(tmp_path / "run"), seed=0,
+    )  # fmt: skip
+    folder = tmp_path / "run" / "model"
+    again, calm = TextReward.load(folder), TextReward.load(folder, axis="calm")
+    prompts, said = [one.prompt for one in rated], [one.response for one in rated]
+    assert again(prompts, said) == pytest.approx(reward(prompts, said), abs=1e-4)
+    predicted = calm(prompts, said)
+    right = [abs(one - other.axes["calm"]) < 1 for one, other in zip(predicted, rated, strict=True)]
+    assert sum(right) >= 28, "of 32, ratings of 1 and 3 told apart in their own units"
