@@ -24,7 +24,7 @@ from assent.rounds.trajectory import point_steps
 from assent.rounds.workspace import Workspace
 from assent.store import ModelVersion, NewCriticism, NewResponse, Snapshot
 from assent.training.constitutional import read_constitution, revise
-from assent.training.language_feedback import Criticised, refine
+from assent.training.language_feedback import Criticised, refine, require_criticised
 from assent.training.points import OnPoint
 from assent.training.run_folder import RunFolder, fingerprint
 from assent.training.sft import train_sft
@@ -57,6 +57,7 @@ def ilf(
 
     def train(run: RunFolder) -> None:
         criticised = _criticised(workspace, run, name, policy)
+        require_criticised(criticised)  # before anything is kept under what it is about
         refiner = asking(
             workspace, settings.refiner, settings.refine_request, policy,
             "ilf.refiner", requests.REFINE, remarks.REFINE,
@@ -230,8 +231,14 @@ def _as_in_the_world(workspace: Workspace, source: LocalWriter) -> LocalWriter:
         "stop": (remarks.STOP,),
         "max_new_tokens": workspace.settings.sampling.max_new_tokens,
     }
+    # By value: assent.toml spells every default out, so what was set there says nothing.
+    plain = LocalWriter()
     return source.model_copy(
-        update={key: value for key, value in fitting.items() if key not in source.model_fields_set}
+        update={
+            key: value
+            for key, value in fitting.items()
+            if getattr(source, key) == getattr(plain, key)
+        }
     )
 
 
@@ -298,7 +305,7 @@ def _criticise_in_the_world(workspace: Workspace, name: str, policy: ModelVersio
     read = [world.read(prompt.text) for prompt in prompts]
     checks = frozenset(spec.verifies)
     said = [
-        None if question is None else remarks.criticism(question, one.text, checks)
+        remarks.criticism(question, one.text, checks) if question and one.text.strip() else None
         for question, one in zip(read, drawn, strict=True)
     ]
     kept = [at for at, remark in enumerate(said) if remark is not None]

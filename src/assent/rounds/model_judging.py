@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from assent.collect.asking import ask_comparisons
 from assent.collect.judging import BY_MODEL
-from assent.collect.model_judging import JudgeReport, ModelJudge, judge_by_model
+from assent.collect.model_judging import SIDES, JudgeReport, ModelJudge, judge_by_model
 from assent.config.files import write_file
 from assent.errors import DataError
 from assent.models import requests
@@ -175,6 +175,7 @@ def _judge_of(workspace: Workspace, policy: ModelVersion) -> tuple[str, ModelJud
         "asked": "alone" if alone else "pairs",
         "request": found.template,
         "labels": settings.labels,
+        "words": list(words.options) if alone else list(SIDES),
         "principles": fingerprint([json.dumps([asdict(one) for one in principles])]),
     }
     named = str(found.writer.identity.get("model", "model")).rstrip("/").rpartition("/")[2]

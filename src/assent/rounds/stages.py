@@ -260,11 +260,20 @@ def start_of(workspace: Workspace) -> ModelVersion:
 
 
 def reference_of(workspace: Workspace) -> ModelVersion:
-    """The newest SFT policy; the base model of a project of one's own that has none."""
-    made = any(version.stage == "sft" for version in workspace.project.store.model_versions())
-    if workspace.world is None and not made:
+    """The newest fine-tuned policy; the base model of a project of one's own that has none.
+
+    A policy that learned a constitution is one: RL from a model's judgements begins there (Bai et
+    al. 2022, section 4).
+    """
+    made = [v for v in workspace.project.store.model_versions() if v.stage in _FINE_TUNED]
+    if made:
+        return made[-1]
+    if workspace.world is None:
         return base_model(workspace)
     return newest(workspace, "sft", "assent train sft")
+
+
+_FINE_TUNED = ("sft", "constitutional")
 
 
 def newest(workspace: Workspace, stage: str, command: str) -> ModelVersion:

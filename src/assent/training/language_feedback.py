@@ -106,7 +106,7 @@ def refine(
     (arXiv 2303.16755), section 2 and algorithm 1.
     Differs: the judge may say several words of either kind; one prompt, not an ensemble of five.
     """
-    _require_criticised(criticised)
+    require_criticised(criticised)
     by_hand = [one for one in criticised if settings.people_refine and one.refinement is not None]
     improvements = [
         Improvement(
@@ -189,7 +189,12 @@ def refine(
     return Refined(improvements, figures)
 
 
-def _require_criticised(criticised: Sequence[Criticised]) -> None:
+def require_criticised(criticised: Sequence[Criticised]) -> None:
+    """Refuse criticism that nothing can be learned from.
+
+    Raises:
+        DataError: there is none, or one is of an empty response; names it.
+    """
     if not criticised:
         message = "there is no criticism to learn from; import some: assent data import DIR FILE"
         raise DataError(message)
