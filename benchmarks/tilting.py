@@ -123,7 +123,7 @@ def draw(result: dict[str, Any], file: Path) -> None:
                 [one["kl_nats"] for one in points], [one[key] for one in points],
                 color="#1b6ca8", lw=1, dashes=dashes, label=f"tilt of {draws} samples",
             )  # fmt: skip
-        axes.set(title=title, xlabel="KL from the reference, nats a response", xlim=(0, 8))
+        axes.set(title=title, xlabel="KL from the reference, nats a response", xlim=(0, 6))
         axes.grid(lw=0.4, alpha=0.6)
     axes.legend(fontsize=8, frameon=False)
     figure.savefig(file, metadata={"Date": None}, facecolor="white")
