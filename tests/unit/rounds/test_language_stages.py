@@ -182,7 +182,7 @@ def test_an_endpoint_that_goes_down_in_the_middle_is_not_asked_again(copied: Pat
 def test_a_judge_of_no_use_stops_and_another_one_can_follow(copied: Path) -> None:
     with scripted(lambda _: "I would rather not say.") as endpoint:
         mine = over("constitutional.judge", endpoint.settings())
-        with pytest.raises(JudgeUnfit, match="nonsense .*'I would rather not say"):
+        with pytest.raises(JudgeUnfit, match=r"nonsense .*'I would rather not say"):
             judge(copied, 20, *mine)
     with scripted(lambda _: "A") as endpoint:
         mine = over("constitutional.judge", endpoint.settings(model="other"))
