@@ -41,13 +41,15 @@ SAMPLES = 16
 ENUMERATED = 12
 """Training prompts on which the loss of entropy is split."""
 ORDERS = (1, 2, 3)
+PAIRED = ("same_everywhere", "across_overlap")
+"""Scores of a prompt against the others."""
 
 
 class Diversity:
     """How much of its variety the policy has kept."""
 
     name = "diversity"
-    version = 1
+    version = 2
     title = "Does the policy still say different things?"
     figures: Sequence[Figure] = (
         Figure(
@@ -87,14 +89,14 @@ class Diversity:
         ),
         Figure(
             name="same_everywhere",
-            of="same_everywhere",
+            of="same_everywhere_twice",
             better="lower",
             margin=0.1,
             what="How often the sample to another prompt is word for word this prompt's.",
         ),
         Figure(
             name="across_overlap",
-            of="across_overlap",
+            of="across_overlap_twice",
             better="lower",
             margin=0.1,
             what="Overlap of words with the samples to other prompts.",
@@ -175,7 +177,11 @@ class Diversity:
 def describe(replies: Sequence[Reply]) -> list[dict[str, float | None]]:
     """The scores of each prompt from the samples of all; at least two prompts and two samples.
 
-    The vocabulary of the adjusted distinct is all words that any sample used.
+    The vocabulary of the adjusted distinct is all words that any sample used. What compares prompts
+    with one another counts each pair for both, so the spread of its mean is twice that of the
+    prompts' own scores: figures go by `..._twice`, which has the same mean and that spread.
+
+    Source: Hoeffding 1948, "A class of statistics with asymptotically normal distribution", 5.
     """
     texts = [[words(text) for text in reply.texts] for reply in replies]
     vocabulary = len({word for samples in texts for text in samples for word in text})
@@ -199,6 +205,11 @@ def describe(replies: Sequence[Reply]) -> list[dict[str, float | None]]:
                 "repetition": sum(repetition(one) for one in samples) / len(samples),
             }
         )
+    for name in PAIRED:
+        scores = [float(one[name] or 0.0) for one in found]
+        mean = sum(scores) / len(scores)
+        for one, score in zip(found, scores, strict=True):
+            one[f"{name}_twice"] = 2 * score - mean
     return found
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from assent.audit.duplicates import GIVEN_AWAY, NEAR, given_away, near_duplicates
 from assent.audit.estimating import ends, mean_over, median_over, missing, share_of_many
 from assent.audit.evidence import Evidence, Judged
+from assent.audit.figures import estimate
 from assent.audit.subject import Estimate, Figure, ItemRecord, Measured, Subject
 from assent.errors import NotAuditable
 from assent.stats.agreement import Agreement, alpha_interval, raw_agreement, self_agreement
@@ -31,7 +32,7 @@ class FeedbackData:
     """What the judgements are worth, before any model is trained on them."""
 
     name = "feedback-data"
-    version = 1
+    version = 2
     title = "Can the judgements carry a reward model?"
     figures: Sequence[Figure] = (
         Figure(
@@ -164,7 +165,7 @@ def describe(
         share_of_many("contaminated", len(known), len(test), level)
         if test
         else missing("contaminated", "there are no test prompts"),
-        share_of_many("uncheckable", len(hidden), len(judged), level),
+        _uncheckable_share(judged, world, level),
     ]  # fmt: skip
     rows: dict[str, list[dict[str, Any]]] = {
         "disagreements": [
@@ -276,6 +277,22 @@ def _repeats(judged: Sequence[Judged]) -> list[tuple[Judged, Judged]]:
 def _uncheckable(one: Judged, world: World | None) -> bool:
     read = world.read(one.prompt) if world else None
     return one.verdict == "cannot_judge" if read is None else read.fact.kind != "easy"
+
+
+def _uncheckable_share(judged: Sequence[Judged], world: World | None, level: float) -> Estimate:
+    """Judgements of one prompt are about one thing: the interval counts prompts."""
+    [figure] = [one for one in FeedbackData.figures if one.name == "uncheckable"]
+    records = [
+        ItemRecord(
+            id=one.event_id,
+            cluster=one.prompt,
+            stratum="all",
+            data={},
+            scores={"uncheckable": float(_uncheckable(one, world))},
+        )
+        for one in judged
+    ]
+    return estimate(figure, records, level=level, most_failed=1.0, seed=0)
 
 
 def _disagreements(judged: Sequence[Judged]) -> list[tuple[tuple[str, str, str], dict[str, float]]]:

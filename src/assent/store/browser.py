@@ -21,7 +21,7 @@ from assent.store.content import list_comparisons
 from assent.store.database import Database
 from assent.store.people_records import TaskKind
 from assent.store.records import StoredComparison
-from assent.store.rows import AnySelect, parsed_object
+from assent.store.rows import AnySelect, chunks, parsed_object
 from assent.store.schema import (
     annotators,
     comparisons,
@@ -232,27 +232,30 @@ class Browser:
     ) -> list[StoredComparison]:
         """Comparisons of a round that are no task yet, with their texts.
 
-        Args:
-            purpose: of the comparisons.
-            round_number: of the comparisons.
-            judged_by_nobody: leave out what anybody has judged, not only what people have.
+        What people have judged is left out; with `judged_by_nobody` what anybody has.
         """
         later = events.alias("later")
         judged = (
             select(events.c.comparison_id)
-            .join(comparisons, comparisons.c.id == events.c.comparison_id)
             .join(annotators, annotators.c.id == events.c.annotator_id)
-            .where(comparisons.c.purpose == purpose, comparisons.c.round == round_number)
             .where(events.c.kind == "judgement")
             .where(~exists().where(later.c.supersedes == events.c.id))
         )
         if not judged_by_nobody:
             judged = judged.where(annotators.c.kind == "human")
+        here = comparisons.c.purpose == purpose, comparisons.c.round == round_number
         with self._database.reading() as connection:
-            known = set(connection.scalars(_asked(purpose, round_number)))
-            known.update(connection.scalars(judged))
+            asked = set(connection.scalars(_asked(purpose, round_number)))
+            every = connection.scalars(select(comparisons.c.id).where(*here))
+            open_ = {id_ for id_ in every if id_ not in asked}
+            # Judgements are many: only those on what may become a task are looked at.
+            for chunk in chunks(sorted(open_)):
+                known = judged.where(events.c.comparison_id.in_(chunk))
+                open_.difference_update(connection.scalars(known))
+            if not open_:
+                return []
             found = list_comparisons(connection, purpose, round_number, None)
-            return [one for one in found if one.id not in known]
+            return [one for one in found if one.id in open_]
 
     def asked_comparisons(self, purpose: str, round_number: int) -> int:
         """How many comparisons of a round are tasks."""

@@ -31,6 +31,11 @@ class Tallies:
         with self._database.reading() as connection:
             return connection.scalar(select(ledger_heads.c.seq)) or 0
 
+    def newest_comparison(self) -> int:
+        """The position of the newest comparison; 0 before the first."""
+        with self._database.reading() as connection:
+            return connection.scalar(select(func.max(comparisons.c.position))) or 0
+
     def tasks(self) -> list[TaskTally]:
         """How far the tasks of each kind are."""
         answered = (

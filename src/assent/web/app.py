@@ -66,9 +66,15 @@ def create_app(
         desk: hands tasks out, if not one made from the settings.
         passwords: hashes passwords, if not with the usual cost.
     """
+    looked_up_to = -1
 
-    def more() -> object:
-        return sources.waiting_tasks(project.store, settings, seed=seed)
+    def more() -> None:
+        """Make tasks of comparisons that came since the last time."""
+        nonlocal looked_up_to
+        newest = project.store.tallies.newest_comparison()
+        if newest != looked_up_to:
+            sources.waiting_tasks(project.store, settings, seed=seed)
+            looked_up_to = newest
 
     made = desk or Desk(project.store, settings, seed=seed, look_up=look_up, more=more)
     app = FastAPI(

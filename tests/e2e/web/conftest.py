@@ -283,7 +283,7 @@ def _site(make_site: MakeSite, tmp_path_factory: pytest.TempPathFactory) -> Iter
         owner.open("/tasks")
         for kind in KINDS:
             owner.api("POST", "/tasks", {"kind": kind, "count": 40, "size": 4})
-        owner.api("PUT", "/guidelines", {"text": "Prefer what is **true**.", "based_on": 0})
+        owner.api("PUT", "/guidelines", {"text": "Prefer what is **true**.", "based_on": 1})
         yield site
 
 

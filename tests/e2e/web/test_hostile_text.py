@@ -28,7 +28,7 @@ def hostile(
             owner.api("POST", "/tasks", {"kind": kind, "count": 100})
         for name in NAMES:
             owner.api("POST", "/annotators", {"name": name, "role": "annotator"})
-        owner.api("PUT", "/guidelines", {"text": "\n\n".join(HOSTILE.values()), "based_on": 0})
+        owner.api("PUT", "/guidelines", {"text": "\n\n".join(HOSTILE.values()), "based_on": 1})
         check = dict.fromkeys(("prompt", "better", "why"), "\n\n".join(HOSTILE.values())[:3_000])
         owner.api("POST", "/checks", {**check, "worse": "no"})
         yield site, owner
