@@ -95,6 +95,7 @@ def test_a_server_killed_at_two_hundred_moments_loses_no_acknowledged_answer(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_a_server_killed_at_a_thousand_moments_loses_no_acknowledged_answer(
     tmp_path: Path,
 ) -> None:

@@ -241,8 +241,7 @@ class Browser:
             .where(events.c.kind == "judgement")
             .where(~exists().where(later.c.supersedes == events.c.id))
         )
-        if not judged_by_nobody:
-            judged = judged.where(annotators.c.kind == "human")
+        judged = judged if judged_by_nobody else judged.where(annotators.c.kind == "human")
         here = comparisons.c.purpose == purpose, comparisons.c.round == round_number
         with self._database.reading() as connection:
             asked = set(connection.scalars(_asked(purpose, round_number)))
