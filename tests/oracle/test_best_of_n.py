@@ -168,7 +168,8 @@ def test_o11_best_of_n_fine_tuning_of_a_model_comes_to_the_best_of_n_of_its_star
     def chances(model: torch.nn.Module) -> Tensor:
         with torch.no_grad():
             prompt = torch.tensor(encode_prompts(TOKENIZER, ["ab"]))
-            return model(input_ids=prompt).logits[0, -1].double().log_softmax(-1)
+            logits: Tensor = model(input_ids=prompt).logits
+            return logits[0, -1].double().log_softmax(-1)
 
     start = small_policy()
     reference = chances(start)

@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -70,7 +71,7 @@ def metrics(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def draws(folder: Path, batch: int = 1) -> list[dict[str, object]]:
+def draws(folder: Path, batch: int = 1) -> list[dict[str, Any]]:
     file = folder / f"samples/batch-{batch:04d}.jsonl"
     return [json.loads(line) for line in file.read_text().splitlines()]
 
@@ -112,14 +113,13 @@ def test_what_is_learned_is_the_best_of_each_prompt(tmp_path: Path) -> None:
     run(tmp_path, once(batch_size=8, missing_eos=AS_IT_IS))
     drawn = draws(tmp_path)
     groups = [drawn[start : start + 4] for start in range(0, 32, 4)]
-    best = [max(group, key=lambda one: one["reward"]) for group in groups]  # type: ignore[arg-type,return-value]
-    nats = sum(float(one["entropy_nats"]) for one in best)  # type: ignore[arg-type]
-    tokens = sum(len(one["tokens"]) for one in best)  # type: ignore[arg-type]
+    best = [max(group, key=lambda one: float(one["reward"])) for group in groups]
+    nats, rewards = (sum(float(one[name]) for one in best) for name in ("entropy_nats", "reward"))
+    tokens = sum(len(one["tokens"]) for one in best)
     first = metrics(tmp_path)[0]
     assert first["loss/nll_nats"] == pytest.approx(nats / tokens, rel=1e-4)
     assert first["data/tokens"] == tokens
-    kept = sum(float(one["reward"]) for one in best) / 8  # type: ignore[arg-type]
-    assert first["reward/proxy_mean/kept"] == pytest.approx(kept)
+    assert first["reward/proxy_mean/kept"] == pytest.approx(rewards / 8)
 
 
 def test_the_next_iteration_draws_from_the_policy_as_it_is_by_then(tmp_path: Path) -> None:
@@ -220,8 +220,9 @@ def test_every_token_that_is_kept_counts_the_same_whatever_batch_it_is_in() -> N
         loss, learned = accumulate(
             policy, TOKENIZER, examples, batch, plan, 0, normaliser=tokens / 2
         )
-        alone = accumulate(small_policy(), TOKENIZER, examples, batch, plan, 0)
-        assert alone == (pytest.approx(loss), learned), "what is logged is a mean over its tokens"
+        alone, same = accumulate(small_policy(), TOKENIZER, examples, batch, plan, 0)
+        assert alone == pytest.approx(loss), "what is logged is a mean over its tokens"
+        assert learned == same
     whole = small_policy()
     accumulate(whole, TOKENIZER, examples, range(8), plan, 0)
     for parts, at_once in zip(policy.parameters(), whole.parameters(), strict=True):
