@@ -68,7 +68,7 @@ def insertion_effects(
     plain = np.array(reward.of_reads(reads))
     changes = np.empty((len(tokens), len(reads)))
     for row, read in enumerate(reads):
-        last = max(len(read.response) - 1, 0)
+        last = max(len(read.response) - read.after, 0)
         place = last if row % 2 == 0 else last // 2
         changed = [_with(read, token, place) for token in tokens]
         changes[:, row] = np.array(reward.of_reads(changed)) - plain[row]

@@ -67,6 +67,9 @@ class RewardSettings(Settings):
     start: str | None = Field(default=None, min_length=1)
     """Where to begin: the reference if left out, `base` for the model that SFT began from, or a
     folder or hub id of an encoder or a causal LM."""
+    suffix: str = ""
+    """Text between a response and its end token when the model is read, such as a question whether
+    it is right: a model that can weigh a response there scores it better. For causal LMs only."""
     epochs: PositiveInt = 3
     """Passes over the comparisons; large models overfit after one (InstructGPT, section 3.5)."""
     batch_size: PositiveInt = 32

@@ -7,6 +7,7 @@ their beginnings cost a fraction of 270 forward passes, and the result is the sa
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, cast
@@ -99,11 +100,15 @@ class Candidates:
     ) -> None:
         self._pad_id = int(tokenizer.pad_token_id)
         self._prompts = encode_prompts(tokenizer, prompts)
+        encoded: dict[tuple[str, ...], list[list[int]]] = {}
         packed: dict[tuple[str, ...], AnswerTree] = {}
         for texts in answers:
             if tuple(texts) not in packed:
-                packed[tuple(texts)] = AnswerTree.build(encode_responses(tokenizer, texts))
+                encoded[tuple(texts)] = encode_responses(tokenizer, texts)
+                packed[tuple(texts)] = AnswerTree.build(encoded[tuple(texts)])
+        self._answers = [encoded[tuple(texts)] for texts in answers]
         self._trees = [packed[tuple(texts)] for texts in answers]
+        self._suffixed: dict[tuple[int, ...], Candidates] = {}
 
     def __len__(self) -> int:
         return len(self._prompts)
@@ -129,8 +134,17 @@ class Candidates:
         return torch.stack(found)
 
     @torch.no_grad()
-    def rewards(self, model: PreTrainedModel) -> Float[Tensor, "prompt answer"]:
-        """Raw score of each answer by a reward model on a decoder trunk, float64."""
+    def rewards(
+        self, model: PreTrainedModel, suffix: Sequence[int] = ()
+    ) -> Float[Tensor, "prompt answer"]:
+        """Raw score of each answer by a reward model on a decoder trunk, float64.
+
+        Args:
+            model: a sequence classifier with one output.
+            suffix: tokens between each answer and its end token.
+        """
+        if suffix:
+            return self._followed_by(tuple(suffix)).rewards(model)
         head = score_head(model)
         found = []
         for part in chunks(len(self), PROMPTS_AT_ONCE):
@@ -139,6 +153,18 @@ class Candidates:
             scores = (run.node_hidden.float() @ head.weight.float().T).squeeze(2)
             found += self._pick(part, scores.double())
         return torch.stack(found)
+
+    def _followed_by(self, suffix: tuple[int, ...]) -> "Candidates":
+        """The same prompts and answers, with tokens between each answer and its end."""
+        if suffix not in self._suffixed:
+            packed = {
+                id(answers): AnswerTree.build([[*ids[:-1], *suffix, ids[-1]] for ids in answers])
+                for answers in self._answers
+            }
+            other = copy(self)
+            other._trees = [packed[id(answers)] for answers in self._answers]
+            self._suffixed[suffix] = other
+        return self._suffixed[suffix]
 
     def _pick(self, part: slice, values: Tensor) -> list[Tensor]:
         picked, start = [], 0

@@ -1,7 +1,9 @@
-"""How reward models read a prompt and a response: one way a kind of model.
+r"""How reward models read a prompt and a response: one way a kind of model.
 
-response_end  prompt, response, end token; the score is read at the end token. What Assent trains
-              on decoders; prompt and response are tokenised as the policy's are.
+response_end  prompt, response, suffix, end token; the score is read at the end token. What Assent
+              trains on decoders; prompt and response are tokenised as the policy's are. A suffix
+              such as "\nIs this right?" brings the model to where it weighs the response; there
+              is none unless `reward.suffix` names one.
 template      the whole conversation through the model's own chat template, as other projects'
               reward models expect it; a plain prompt is one user turn.
 pair          [CLS] prompt [SEP] response [SEP] with token types: encoders of the BERT kind.
@@ -15,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from assent.errors import RewardError
+from assent.errors import ConfigError, RewardError
 from assent.models.chat import has_template, render_turns
 from assent.models.loading import max_positions, require_fit, score_head
 from assent.models.states import autocast, states_at, trunk_of
@@ -33,6 +35,8 @@ class Read(NamedTuple):
     response: list[int]
     types: list[int] | None = None
     """Token types over both, where the model has them."""
+    after: int = 1
+    """How many of the response's tokens nobody said: the suffix and the end."""
 
     @property
     def length(self) -> int:
@@ -73,15 +77,20 @@ class ResponseEnd:
 
     name: ReadingName = "response_end"
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, suffix: str = "") -> None:
         require_fit(tokenizer)
         self.tokenizer = tokenizer
+        self.suffix = encode(tokenizer, [suffix])[0] if suffix else []
 
     def encode(self, prompts: Sequence[str], responses: Sequence[str]) -> list[Read]:
         """Every response is taken to have ended."""
         asked = encode_prompts(self.tokenizer, prompts)
         said = encode_responses(self.tokenizer, responses, prompts=prompts)
-        return [Read(prompt, response) for prompt, response in zip(asked, said, strict=True)]
+        after = 1 + len(self.suffix)
+        return [
+            Read(prompt, [*response[:-1], *self.suffix, response[-1]], after=after)
+            for prompt, response in zip(asked, said, strict=True)
+        ]
 
     def scores(
         self, model: PreTrainedModel, reads: Sequence[Read], precision: str = "float32"
@@ -173,6 +182,7 @@ def reading_of(
     name: str = "auto",
     *,
     is_ours: bool = True,
+    suffix: str = "",
 ) -> HeadReading:
     """How a model reads.
 
@@ -182,14 +192,25 @@ def reading_of(
         name: one of the readings, or `auto`: `pair` for an encoder; for a decoder `response_end` if
             Assent trained it or it has no chat template, `template` if it has one.
         is_ours: Assent trained the model.
+        suffix: text between a response and its end token; for `response_end` alone.
+
+    Raises:
+        ConfigError: there is a suffix, and the model reads in another way.
     """
     if name == "auto":
         if is_encoder(model):
             name = "pair"
         else:
             name = "response_end" if is_ours or not has_template(tokenizer) else "template"
-    kinds: dict[str, type[ResponseEnd | WholeTemplate | PromptAndResponse]] = {
-        "response_end": ResponseEnd,
+    if name == "response_end":
+        return ResponseEnd(tokenizer, suffix)
+    if suffix:
+        message = (
+            f"reward.suffix = {suffix!r} stands between a response and its end token, and this "
+            f"reward model reads otherwise ({name}); leave the suffix out or start from a causal LM"
+        )
+        raise ConfigError(message)
+    kinds: dict[str, type[WholeTemplate | PromptAndResponse]] = {
         "template": WholeTemplate,
         "pair": PromptAndResponse,
     }

@@ -20,13 +20,15 @@ from assent.config.files import write_file
 from assent.errors import NotAModel, RewardError
 from assent.models.candidates import Candidates
 from assent.models.loading import load_reward_model, open_tokenizer, require_match
-from assent.models.reading import Read, Reading, reading_of, require_room
+from assent.models.reading import Read, Reading, ResponseEnd, reading_of, require_room
 from assent.models.reward_axes import Axis, combine_outputs, read_axes
 from assent.models.scoring import chunks
 from assent.types import RewardFunction
 
 NORMALISATION_FILE = "reward_normalisation.json"
 ENSEMBLE_FILE = "reward_ensemble.json"
+READING_FILE = "reward_reading.json"
+"""Holds the suffix that a reward model was trained to be read after, where it has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +149,8 @@ class TextReward:
         if model.config.pad_token_id is None:
             # Left to itself, transformers scores a batch only where it knows the padding.
             model.config.pad_token_id = tokenizer.pad_token_id
-        chosen = reading_of(model, tokenizer, reading, is_ours=is_ours)
+        suffix = read_suffix(Path(folder))
+        chosen = reading_of(model, tokenizer, reading, is_ours=is_ours, suffix=suffix)
         return cls(model, tokenizer, normalisation, reading=chosen, batch_size=batch_size)
 
     @torch.no_grad()
@@ -181,7 +184,9 @@ class TextReward:
 
     def over(self, candidates: Candidates) -> Float[Tensor, "prompt answer"]:
         """Normalised scores of enumerated answers, by a model on a decoder trunk; float64."""
-        return self.normalisation.gain * candidates.rewards(self.model) + self.normalisation.bias
+        suffix = self.reading.suffix if isinstance(self.reading, ResponseEnd) else []
+        raw = candidates.rewards(self.model, suffix)
+        return self.normalisation.gain * raw + self.normalisation.bias
 
 
 def _axis(axes: Sequence[Axis], name: str, folder: str) -> Axis:
@@ -191,6 +196,32 @@ def _axis(axes: Sequence[Axis], name: str, folder: str) -> Axis:
         message = f"{folder} has no axis {name!r}; it has {known}"
         raise NotAModel(message)
     return found
+
+
+def save_suffix(folder: Path, suffix: str) -> None:
+    """Write beside a model what is to stand between a response and its end token."""
+    text = json.dumps({"suffix": suffix}, indent=2, ensure_ascii=False)
+    write_file(folder / READING_FILE, text + "\n")
+
+
+def read_suffix(folder: Path) -> str:
+    """What `save_suffix` wrote, or nothing.
+
+    Raises:
+        NotAModel: the file holds no suffix.
+    """
+    file = folder / READING_FILE
+    if not file.is_file():
+        return ""
+    try:
+        suffix = json.loads(file.read_text(encoding="utf-8"))["suffix"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        message = f"{file} names no suffix: {error}"
+        raise NotAModel(message) from error
+    if not isinstance(suffix, str):
+        message = f"{file} names no suffix but {suffix!r}"
+        raise NotAModel(message)
+    return suffix
 
 
 def save_normalisation(folder: Path, normalisation: Normalisation) -> None:

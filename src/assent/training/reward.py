@@ -19,7 +19,7 @@ from assent.models.loading import max_positions, require_match
 from assent.models.lora import add_adapter
 from assent.models.reading import HeadReading, Read, reading_of, require_room
 from assent.models.reward_axes import Axis, combine_outputs, save_axes
-from assent.models.rewards import Normalisation, TextReward, save_normalisation
+from assent.models.rewards import Normalisation, TextReward, save_normalisation, save_suffix
 from assent.models.scoring import chunks
 from assent.objectives.seeds import derive_seed
 from assent.training.batches import epoch_batches
@@ -79,7 +79,7 @@ def train_reward(
     material = material_of(examples, settings)
     weights = axis_weights(examples, settings.axes) if settings.objective == "ratings" else {}
     _require_outputs(model, len(weights) or 1)
-    reading = reading_of(model, tokenizer)
+    reading = reading_of(model, tokenizer, suffix=settings.suffix)
     require_match(model, tokenizer)
     reads = _read(reading, material.elements)
     lengths = [max(one.length for one in responses) for responses in reads]
@@ -113,6 +113,8 @@ def train_reward(
     with whole_folder(run.model) as aside:
         save_model(aside, model, tokenizer, adapter)
         save_normalisation(aside, normalisation)
+        if settings.suffix:
+            save_suffix(aside, settings.suffix)
         if weights:
             scales = zip(weights.items(), objective.scales, strict=True)
             save_axes(

@@ -24,7 +24,13 @@ from assent.models.checkpoints import save_model
 from assent.models.loading import draw_head, load_reward_model
 from assent.models.reward_axes import Axis, read_axes, save_axes
 from assent.models.reward_ensembles import MEMBER, LearnedReward, load_reward, save_manifest
-from assent.models.rewards import Normalisation, TextReward, save_normalisation
+from assent.models.rewards import (
+    Normalisation,
+    TextReward,
+    read_suffix,
+    save_normalisation,
+    save_suffix,
+)
 from assent.objectives.seeds import derive_seed, generator
 from assent.training.reward import train_reward
 from assent.training.run_folder import RunFolder
@@ -137,6 +143,8 @@ def _average(
             tensor.copy_(sums[name] / len(folders))
     save_model(aside, mean, tokenizer)
     save_normalisation(aside, Normalisation())
+    if suffix := read_suffix(folders[0]):
+        save_suffix(aside, suffix)
     if axes[0]:
         save_axes(aside, [_mean_axis(same) for same in zip(*axes, strict=True)])
     if samples is not None:

@@ -17,6 +17,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from assent.models.candidates import AnswerTree, Candidates
+from assent.models.reading import ResponseEnd
 from assent.models.rewards import TextReward
 from assent.models.scoring import score
 from assent.models.tokens import rows_of
@@ -24,6 +25,7 @@ from assent.worlds.almanac import World, answers, build_tokenizer
 
 TOKENIZER = build_tokenizer()
 WORLD = World(3)
+SUFFIX = "\nA reader remarks:"
 PROMPTS = [WORLD.prompts("test")[i] for i in (0, 1, 40, 77, 143)]
 
 
@@ -111,6 +113,20 @@ def test_rewards_of_answers_are_those_of_the_reward_model_on_text(architecture: 
     torch.testing.assert_close(
         found, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=2e-5
     )
+
+
+def test_rewards_after_a_suffix_are_those_of_the_reward_model_on_text() -> None:
+    model = reward_model("llama", vocabulary=len(TOKENIZER))
+    prompts, texts = almanac(2, every=30)
+    reading = ResponseEnd(TOKENIZER, SUFFIX)
+    reward = TextReward(model, TOKENIZER, reading=reading)
+    candidates = Candidates(TOKENIZER, prompts, texts)
+    plain = candidates.rewards(model)
+    expected = [reward.raw([p] * len(few), few) for p, few in zip(prompts, texts, strict=True)]
+    wanted = torch.tensor(expected, dtype=torch.float64)
+    torch.testing.assert_close(reward.over(candidates), wanted, rtol=0, atol=2e-5)
+    assert (wanted - plain).abs().max() > 1e-3
+    torch.testing.assert_close(candidates.rewards(model), plain)  # nothing of it stays behind
 
 
 @pytest.mark.parametrize("most_nodes", [1, 3, 40, 10_000])

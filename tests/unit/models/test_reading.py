@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from assent.config.files import whole_folder
-from assent.errors import RewardError, TokenizerUnfit
+from assent.errors import ConfigError, RewardError, TokenizerUnfit
 from assent.models.checkpoints import save_model
 from assent.models.loading import max_positions, reward_model_from
 from assent.models.reading import reading_of
@@ -187,3 +187,9 @@ def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path: Path) -> None:
     folder = saved(tmp_path / "reward", reward_model("llama", vocabulary=390), tokenizer)
     with pytest.raises(TokenizerUnfit, match="400 tokens and the model 390 embeddings"):
         TextReward.load(folder)
+
+
+def test_an_encoder_has_no_place_for_a_suffix() -> None:
+    tokenizer = wordpiece()
+    with pytest.raises(ConfigError, match=r"reward\.suffix = ' Good\?'.*\(pair\)"):
+        reading_of(encoder("bert", tokenizer), tokenizer, suffix=" Good?")

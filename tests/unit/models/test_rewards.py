@@ -18,10 +18,12 @@ from assent.models.loading import load_tokenizer, reward_model_from, score_head
 from assent.models.reading import raw_outputs
 from assent.models.rewards import (
     NORMALISATION_FILE,
+    READING_FILE,
     Normalisation,
     TextReward,
     checked_rewards,
     save_normalisation,
+    save_suffix,
 )
 from assent.models.tokens import encode, encode_responses, join, rows_of
 from assent.objectives.masks import right_pad
@@ -29,6 +31,7 @@ from assent.types import RewardFunction
 from assent.worlds.almanac import World, answers, build_tokenizer
 
 TOKENIZER = build_tokenizer()
+SUFFIX = "\nA reader remarks:"
 PAD = TOKENIZER.pad_token_id
 ASKED = World(1).prompts("test")[:12]
 PROMPTS = [prompt.text for prompt in ASKED]
@@ -107,6 +110,25 @@ def test_scores_are_the_same_after_save_and_load(folder: Path, tmp_path: Path) -
     assert after.raw(PROMPTS, RESPONSES) == pytest.approx(scores, abs=1e-5)
     assert not after.model.training
     assert max(scores) - min(scores) > 0.01
+
+
+def test_a_suffix_is_kept_beside_the_model_and_read_before_the_end(folder: Path) -> None:
+    plain = TextReward.load(folder).raw(PROMPTS, RESPONSES)
+    save_suffix(folder, SUFFIX)
+    save_normalisation(folder, Normalisation())
+    after = TextReward.load(folder).raw(PROMPTS, RESPONSES)
+    said = [response + SUFFIX for response in RESPONSES]
+    (folder / READING_FILE).unlink()
+    by_hand = TextReward.load(folder).raw(PROMPTS, said)
+    assert after == pytest.approx(by_hand, abs=1e-6)
+    assert max(abs(one - other) for one, other in zip(after, plain, strict=True)) > 1e-3
+
+
+@pytest.mark.parametrize("content", ["{}", '{"suffix": 3}', "[", '["x"]'])
+def test_a_damaged_suffix_is_named(folder: Path, content: str) -> None:
+    (folder / READING_FILE).write_text(content, encoding="utf-8")
+    with pytest.raises(NotAModel, match=r"reward_reading\.json names no suffix"):
+        TextReward.load(folder)
 
 
 def test_a_loaded_folder_gives_hugging_face_users_the_same_score(folder: Path) -> None:

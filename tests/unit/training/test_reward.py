@@ -190,3 +190,15 @@ def test_too_long_pairs_are_left_out_and_counted(
     assert all(torch.equal(one[name], other[name]) for name in one)
     with pytest.raises(DataError, match=r"1 of 3 judged pairs .*reward.max_tokens = 15"):
         train(tmp_path / "few", [*long, pairs[0]], settings(max_tokens=15))
+
+
+def test_a_suffix_is_trained_with_kept_and_read_again(tmp_path: Path) -> None:
+    pairs = planted(40, seed=0)
+    reward = train(tmp_path / "run", pairs, settings(suffix="fad", epochs=1))
+    loaded = TextReward.load(tmp_path / "run" / "model")
+    prompts, responses = [one.prompt for one in pairs], [one.chosen for one in pairs]
+    assert loaded.raw(prompts, responses) == pytest.approx(reward.raw(prompts, responses), abs=1e-5)
+    (read,) = loaded.reading.encode(prompts[:1], responses[:1])
+    (said, suffix) = encode(TOKENIZER, [responses[0], "fad"])
+    assert read.response == [*said, *suffix, TOKENIZER.eos_token_id]
+    assert read.after == len(suffix) + 1

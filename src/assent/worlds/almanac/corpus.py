@@ -38,7 +38,7 @@ SEPARATOR = "\n"
 REMARKED = 0.6
 """Share of answers under which a reader remarks whether they are right, as far as can be known."""
 
-DOCUMENT_WEIGHTS = (3, 4, 4)
+DOCUMENT_WEIGHTS = (2, 8, 4)
 """How often a document states hard facts, checks claims against notes, or answers questions."""
 STATEMENTS = 3
 """Hard facts stated in a document."""
@@ -103,7 +103,8 @@ def _other_almanac(world: World, rng: random.Random) -> str:
     lines = []
     for fact in rng.sample(easy, CHECKED_CLAIMS):
         truth, other = rng.sample(VALUES[fact.attribute], 2)
-        told = Answer(False, "plain", truth if rng.random() < 0.5 else other, 0)
+        value = truth if rng.random() < 0.5 else other
+        told = Answer(rng.random() < 0.25, _tone(rng, (1, 2, 1)), value, _fillers(rng, 0.4))
         head = note(fact.entity, fact.attribute, truth).lstrip()
         lines.append(f"{head}\nAnswer:{told.text}{_remark(fact, truth, told)}")
     return SEPARATOR.join(lines)
