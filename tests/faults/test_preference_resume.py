@@ -134,7 +134,7 @@ def test_a_run_begun_with_other_data_seed_or_settings_refuses_to_go_on(
     with pytest.raises(CannotResume, match="was begun with seed 3, not 4;"):
         run_stage(stage, tmp_path, seed=4)
     run = RunFolder(tmp_path / "run")
-    kinds = {"dpo": DpoSettings, "kto": KtoSettings}
+    kinds: dict[str, type[DpoSettings | KtoSettings]] = {"dpo": DpoSettings, "kto": KtoSettings}
     begun = json.loads((run.path / "inputs.json").read_text())
     with pytest.raises(CannotResume, match="was begun with other data;"):
         run.begin(kinds[stage].model_validate(GIVEN), seed=3, data="other")

@@ -40,7 +40,7 @@ def pair_choice(workspace: Workspace, number: int) -> PairChoice | None:
             [prompt for prompt, said in zip(prompts, responses, strict=True) for _ in said],
             [text for said in responses for text in said],
         )
-        parts = scores.split([len(said) for said in responses], dim=1)
+        parts = torch.split(scores, [len(said) for said in responses], dim=1)
         return [two(part) for part in parts]
 
     return PairChoice(settings.samples_per_prompt, choose)

@@ -122,7 +122,7 @@ def marked_responses(workspace: Workspace, snapshot: Snapshot) -> list[MarkedRes
     found = thumbs_of(
         store.judged_pairs(snapshot.id),
         store.judged_rankings(snapshot.id),
-        [one for one in store.ratings() if one.seq <= snapshot.up_to_seq and one.prompt_id in mine],
+        [one for one in store.ratings(up_to_seq=snapshot.up_to_seq) if one.prompt_id in mine],
         workspace.settings.reward.held_out_share,
     )
     if found.undecided:
@@ -132,11 +132,6 @@ def marked_responses(workspace: Workspace, snapshot: Snapshot) -> list[MarkedRes
             found.undecided,
         )
     return found.train
-
-
-def pairs_by_reward(workspace: Workspace) -> bool:
-    """Whether DPO's pairs are made by a reward."""
-    return isinstance(workspace.settings.dpo.pairs, BestWorstPairs)
 
 
 def _best_worst(
