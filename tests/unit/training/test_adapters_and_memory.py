@@ -287,7 +287,7 @@ def test_a_real_allocation_that_fails_ends_a_stage_with_nothing_half_written(
         return torch.empty(2**60, dtype=torch.uint8)
 
     with monkeypatch.context() as patched:
-        patched.setattr(language, "sft_loss", too_much)
+        patched.setattr(language, "learned_logprobs", too_much)
         with pytest.raises(OutOfMemory, match=r"set sft.micro_batch_size = 4 \(now 8\)"):
             trained("sft", tmp_path / "run")
     assert not RunFolder(tmp_path / "run").is_done
