@@ -10,7 +10,7 @@ from assent.config.best_of import BestOfNSettings, RaftSettings
 from assent.config.labelling import LabellingSettings
 from assent.config.language_feedback import ConstitutionalSettings, IlfSettings
 from assent.config.loop import AlmanacSettings, LoopSettings
-from assent.config.optimiser import Device
+from assent.config.optimiser import Device, Precision
 from assent.config.policy_gradient import GrpoSettings, PolicyGradientSettings
 from assent.config.ppo import FixedKl, PpoSettings, SamplingSettings
 from assent.config.preference import DpoSettings, KtoSettings
@@ -77,6 +77,13 @@ class ProjectSettings(Settings):
         method = getattr(self, section_of(self.loop.method))
         found = getattr(method, "sampling", self.ppo.sampling)
         assert isinstance(found, SamplingSettings)
+        return found
+
+    @property
+    def precision(self) -> Precision:
+        """In what precision the policy is read wherever it is measured: as its method reads it."""
+        method = getattr(self, section_of(self.loop.method))
+        found: Precision = getattr(method, "precision", self.ppo.precision)
         return found
 
     @property

@@ -154,7 +154,7 @@ class PeopleGround:
                 ],
                 settings.sampling,
                 seed=workspace.seed,
-                precision=settings.ppo.precision,
+                precision=settings.precision,
             )
         return self._measure
 

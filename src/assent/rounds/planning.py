@@ -9,6 +9,7 @@ from transformers import AutoConfig, LlamaConfig, PretrainedConfig, PreTrainedTo
 
 from assent.config.best_of import BestOfNSettings
 from assent.config.policy_gradient import PolicyGradientSettings, RlSettings
+from assent.config.ppo import PpoSettings
 from assent.config.preference import BestWorstPairs, DpoSettings, KtoSettings
 from assent.config.pretraining import PretrainSettings
 from assent.config.rewards import models_of
@@ -227,10 +228,19 @@ class _Planner:
         }
         if isinstance(settings, PolicyGradientSettings):
             schedule["samples_per_prompt"] = settings.samples_per_prompt
-        found = footprint(
-            self._shape, held, work, lora=settings.lora, trained_besides=trained_besides
-        )
-        return self._plan(name, schedule, found)
+        works = [work]
+        mix = settings.pretraining if isinstance(settings, PpoSettings) else None
+        if mix is not None:
+            schedule["pretraining_texts"] = schedule["optimiser_steps"] * mix.batch_size
+            whole = min(mix.max_tokens, self._shape.positions or mix.max_tokens)
+            rows = min(settings.micro_batch_size or mix.batch_size, mix.batch_size)
+            works.append(replace(work, rows=rows, tokens=whole, scored=whole))
+        # Rollouts and texts are learned one after the other: what counts is the fuller of the two.
+        prints = [
+            footprint(self._shape, held, one, lora=settings.lora, trained_besides=trained_besides)
+            for one in works
+        ]
+        return self._plan(name, schedule, max(prints, key=lambda one: one.total))
 
     def best_of_n(self, name: str) -> Plan:
         """Best-of-n with the settings as they are."""

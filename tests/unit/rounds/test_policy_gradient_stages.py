@@ -70,6 +70,17 @@ def test_a_stage_is_planned_with_its_groups(own: Path) -> None:
     assert rloo.memory.adam < ppo.memory.adam, "no value head"
 
 
+def test_the_plan_of_ppo_counts_the_texts_that_it_learns_beside(own: Path) -> None:
+    plain = plan_stage(own, "ppo", config=[], overrides=[])
+    mixed = plan_stage(own, "ppo", config=[], overrides=["ppo.pretraining.batch_size=64"])
+    steps = mixed.schedule["optimiser_steps"]
+    assert mixed.schedule["pretraining_texts"] == 64 * steps
+    assert "pretraining_texts" not in plain.schedule
+    assert mixed.memory.total >= plain.memory.total
+    many = ["ppo.pretraining.batch_size=64", "ppo.micro_batch_size=64"]
+    assert plan_stage(own, "ppo", config=[], overrides=many).memory.logits > mixed.memory.logits
+
+
 def test_groups_of_one_are_refused_before_anything_starts(own: Path) -> None:
     with pytest.raises(ConfigError, match=r"samples_per_prompt is 1: with advantage = 'grpo'"):
         stage(own, "grpo", "grpo.samples_per_prompt=1")
