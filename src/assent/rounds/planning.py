@@ -17,6 +17,7 @@ from assent.config.sft import SftSettings
 from assent.config.stages import section_of
 from assent.models.tokens import encode_prompts, encode_responses
 from assent.rounds import stages
+from assent.rounds.best_of_plan import best_of_plan
 from assent.rounds.material import demonstrations_of, standing_judgements, train_prompts
 from assent.rounds.model_judging import PURPOSES
 from assent.rounds.reward_plan import kept, reward_plan
@@ -251,34 +252,9 @@ class _Planner:
         return self._best_of(name, self._settings.raft, self._settings.raft.iterations)
 
     def _best_of(self, name: str, settings: BestOfNSettings, iterations: int) -> Plan:
-        longest, new = max(self._prompts(), default=0), settings.sampling.max_new_tokens
-        tokens = min(longest + new, self._shape.positions or longest + new)
-        rows = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
-        drawn_at_once = min(settings.sampling_batch, settings.prompts) * settings.n
-        work = Work(
-            rows=rows,
-            tokens=tokens,
-            scored=tokens,
-            bfloat16=settings.precision == "bfloat16",
-            checkpointing=settings.gradient_checkpointing,
-            rollouts=drawn_at_once,
-        )
+        schedule, work = best_of_plan(settings, iterations, self._prompts(), self._shape.positions)
         held = 0 if settings.lora else self._shape.parameters
         held += self._trunk() * len(models_of(settings.reward)) * kept(self._settings.reward)
-        drawn = iterations * settings.prompts * settings.n
-        schedule = {
-            "prompts": len(self._prompts()),
-            "longest_prompt_tokens": longest,
-            "iterations": iterations,
-            "rollouts": drawn,
-            "rollouts_at_once": drawn_at_once,
-            "learned": iterations * settings.prompts * settings.keep,
-            "optimiser_steps": iterations * settings.steps,
-            "epochs": settings.epochs,
-            "batch_size": settings.batch_size,
-            "passes_per_step": -(-settings.batch_size // rows),
-            "tokens_sampled_at_most": drawn * new,
-        }
         return self._plan(name, schedule, footprint(self._shape, held, work, lora=settings.lora))
 
     def ilf(self, name: str) -> Plan:
