@@ -3,7 +3,9 @@
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from assent.rounds.model_judging import judge_newest
 from assent.rounds.planning import plan_stage
 from assent.rounds.single import run_stage
 from assent.store import NewCriticism, NewResponse, Project, check_project
-from assent.types import SilentProgress
+from assent.types import ProgressTask, SilentProgress
 
 SILENT = SilentProgress()
 FILLER = ", as is well known"
@@ -157,6 +159,60 @@ def test_without_settings_the_world_judges_in_its_own_words(copied: Path) -> Non
     assert report["first_shown_share"] is None
     again = judge(copied, 12)
     assert (copied / "runs").joinpath(f"judge-2-{again['judge'][-8:]}").is_dir()
+
+
+class Interrupting:
+    """Progress that is stopped by Ctrl-C once a named bar has moved so far."""
+
+    def __init__(self, bar: str, after: int) -> None:
+        self.bar, self.after = bar, after
+
+    def task(self, name: str, total: int, done: int = 0) -> AbstractContextManager[ProgressTask]:
+        del total
+        moved = [done]
+
+        def advance(steps: int = 1, note: str = "") -> None:
+            del note
+            moved[0] += steps
+            if name == self.bar and moved[0] >= self.after:
+                raise KeyboardInterrupt
+
+        task: ProgressTask = SimpleNamespace(advance=advance)
+        return nullcontext(task)
+
+
+@pytest.mark.parametrize(
+    ("name", "stops"),
+    [("ilf", (("refine", 40), ("judge", 40), ("ilf", 2))),
+     ("constitutional", (("respond", 10), ("revise 1", 10), ("constitutional", 2)))],
+)  # fmt: skip
+def test_a_stage_that_is_stopped_again_and_again_comes_to_the_same_bits(
+    toy: Path, tmp_path: Path, name: str, stops: tuple[tuple[str, int], ...]
+) -> None:
+    given = [f"{name}.{key}" for key in (
+        "usable.max_unusable_share=1", "sft.batch_size=8", "sft.checkpoint_every=1",
+    )]  # fmt: skip
+    small = {"ilf": ("refiner", "judge"), "constitutional": ("writer",)}[name]
+    given += [f"{name}.{who}.batch_size=10" for who in small]
+    whole, torn = (Path(shutil.copytree(toy, tmp_path / way)) for way in ("whole", "torn"))
+    stage(whole, name, *given)
+    for number, (bar, after) in enumerate(stops):
+        with pytest.raises(KeyboardInterrupt):
+            run_stage(
+                torn, name, config=[], overrides=given, resume=number > 0,
+                progress=Interrupting(bar, after),
+            )  # fmt: skip
+    stage(torn, name, *given, resume=True)
+    weights = []
+    for root in (whole, torn):
+        with Project.open(root) as project:
+            weights.append(project.store.model_versions()[-1].weights_sha256)
+    assert weights[0] == weights[1]
+    folders = [root / f"runs/{name}-1" for root in (whole, torn)]
+    assert lines_of(folders[0] / FILE) == lines_of(folders[1] / FILE)
+    assert (folders[0] / "report.json").read_bytes() == (folders[1] / "report.json").read_bytes()
+    steps = [[one["step"] for one in lines_of(folder / "metrics.jsonl")] for folder in folders]
+    assert steps[0] == steps[1] != []
 
 
 def test_an_endpoint_that_goes_down_in_the_middle_is_not_asked_again(copied: Path) -> None:
