@@ -38,7 +38,7 @@ def measure_walks(
     *,
     temperature: float = 1.0,
 ) -> WalksMeasured:
-    r"""Expected optimality of a policy, without sampling: the ways that are worth something are few.
+    r"""Expected optimality of a policy, by enumeration: few ways are worth anything.
 
     .. math:: E[\text{optimality} | s] = \sum_{w \in \text{ways from } s} \pi(w | s)\, o(w)
 

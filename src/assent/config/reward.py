@@ -97,7 +97,7 @@ class RewardSettings(Settings):
     """Several reward models in place of one; one if left out."""
     judges: Literal["people", "model", "both"] = "people"
     """Whose judgements it learns from: people's (or the embedded world's), those of a model that
-    judges by a constitution (`assent judge`), or both. The loop asks the model where it is named."""
+    judges by a constitution (`assent judge`), or both. The loop asks the model if it is named."""
     held_out_share: Fraction = 0.15
     """Share of the prompts whose comparisons are kept for measuring accuracy."""
     normalise_samples: PositiveInt = 512

@@ -1,4 +1,4 @@
-"""What a policy is asked: which prompts leave room for a response, and how it goes by their kind."""
+"""What a policy is asked: which prompts leave room for a response, and how it goes by kind."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence

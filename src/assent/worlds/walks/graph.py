@@ -74,7 +74,7 @@ class WalksWorld:
     @cached_property
     def _drawn(self) -> tuple[NDArray[np.bool_], list[str]]:
         # trlX draws from this generator, in this order; numpy keeps its stream as it is for good.
-        random = np.random.RandomState(self.seed)  # noqa: NPY002
+        random = np.random.RandomState(self.seed)
         while True:
             edges = random.rand(self.nodes, self.nodes) > 1 - self.edge_chance
             np.fill_diagonal(edges, val=False)
