@@ -5,9 +5,11 @@
 - flawed: judges with every flaw. Gold should rise, peak and fall: only better judges cure that.
 - unbiased: judges without bias, 16,000 judgements. Gold should not fall.
 - scarce: the same judges, 300 judgements. Gold may fall from error alone: more data cures that.
+- optimum: the flawed judges again, a KL penalty of 0.2 and larger batches: how near PPO comes to
+  the optimum of its reward. The optimum depends on that penalty: at a smaller one it is further.
 
 A seed draws the world, the weights and every sample; its arms share base model and SFT policy.
-PPO runs for 150 updates, where the demo stops at 60: the demo's policy is still 0.7 nats from the
+PPO runs for 150 updates, where the demo stops at 60: the demo's policy is still 0.8 nats from the
 optimum of its reward, which hides some of what optimising that reward does.
 
 What is written is kept: a second call with the same OUT.json runs only the arms that are missing.
@@ -21,8 +23,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -41,6 +44,11 @@ ARMS: dict[str, dict[str, Any]] = {
     "flawed": {"annotator": "flawed", "judgements": 4000},
     "unbiased": {"annotator": "unbiased", "judgements": 16_000},
     "scarce": {"annotator": "unbiased", "judgements": 300},
+    "optimum": {
+        "annotator": "flawed",
+        "judgements": 4000,
+        "ppo": {"rollouts_per_update": 512, "kl": {"kind": "fixed", "coef": 0.2}},
+    },
 }
 UPDATES = 150
 
@@ -58,7 +66,7 @@ def run_arms(seed: int, arms: list[str], folder: Path) -> Iterator[tuple[str, di
         root = folder / arm
         shutil.copytree(base, root)
         given = ARMS[arm]
-        settings = _settings(seed, given["annotator"], given["judgements"])
+        settings = _settings(seed, given["annotator"], given["judgements"], given.get("ppo", {}))
         write_file(root / "assent.toml", dump_toml(settings))
         summary = run_loop(root, rounds=None, progress=SilentProgress())
         kept = ("seed", "annotator", "rounds", "trajectory", "fall", "promoted", "last", "seconds")
@@ -66,14 +74,16 @@ def run_arms(seed: int, arms: list[str], folder: Path) -> Iterator[tuple[str, di
         yield arm, {key: summary[key] for key in kept}
 
 
-def _settings(seed: int, annotator: str, judgements: int) -> ProjectSettings:
+def _settings(
+    seed: int, annotator: str, judgements: int, ppo: Mapping[str, Any] = MappingProxyType({})
+) -> ProjectSettings:
     return size_settings(
         "tiny",
         {
             "seed": seed,
             "world": {"seed": seed, "annotator": annotator},
             "loop": {"rounds": 1, "judgements_per_round": judgements},
-            "ppo": {"updates": UPDATES},
+            "ppo": {"updates": UPDATES, **ppo},
         },
     )
 

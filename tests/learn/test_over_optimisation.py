@@ -50,7 +50,7 @@ def test_ppo_lowers_the_kl_to_its_optimum_by_nine_tenths_and_ends_near_it(
     seeds: list[Arms],
 ) -> None:
     for arms in seeds:
-        points = arms["flawed"]["trajectory"]
+        points = arms["optimum"]["trajectory"]
         start, end = points[0]["kl_to_optimum_nats"], points[-1]["kl_to_optimum_nats"]
         assert end <= 0.1 * start
         assert end < 0.3

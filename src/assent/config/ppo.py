@@ -29,7 +29,7 @@ class FixedKl(Settings):
     """A constant KL penalty (Stiennon et al. 2020)."""
 
     kind: Literal["fixed"] = "fixed"
-    coef: NonNegativeFloat = 0.05
+    coef: NonNegativeFloat = 0.15
     """Reward units lost per nat of KL from the reference."""
 
 
