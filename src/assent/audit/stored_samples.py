@@ -23,6 +23,8 @@ BATCH = 64
 SAME = 1e-3
 """Nats a token: decoding and encoding again may move a token or two of many responses."""
 TEMPERATURES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.5, 2.0)
+EVEN = 0.25
+"""Standard deviation over mean of the gaps a token below which they count as even."""
 EXPLAINS = 0.2
 """A cause explains a mismatch when at most this share of it is left."""
 
@@ -111,12 +113,17 @@ def _cause(
         )
     if float(np.abs(gaps(temperature, [False] * len(ended))).mean()) <= EXPLAINS * mismatch:
         return "the recorded log-probabilities leave out the end token; count it, or training will"
-    # Scaling up what is left raises every token; another model raises some and lowers others.
+    # Scaling up what is left raises every token; another model raises most and lowers some.
     if bool((found > -SAME).all()):
+        if float(found.std()) < EVEN * float(found.mean()):
+            return (
+                "the recorded log-probabilities are higher for every response, as when the "
+                "distribution was cut off before sampling (top-k, nucleus, min-p) and scaled up; "
+                "sample without it"
+            )
         return (
-            "the recorded log-probabilities are higher for every response, as when the "
-            "distribution was cut off before sampling (top-k, nucleus, min-p) and scaled up; "
-            "sample without it"
+            "neither temperature nor end token explains it: another checkpoint, chat template or "
+            "precision drew them, or the distribution was cut off before sampling"
         )
     return (
         "neither temperature, end token nor truncation explains it: another checkpoint, chat "

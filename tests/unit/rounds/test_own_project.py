@@ -222,7 +222,8 @@ def test_a_mix_of_kinds_is_kept_to_and_a_kind_without_prompts_is_refused(
     root = Path(shutil.copytree(judged[0], tmp_path / "copy"))
     made = stage(root, "ppo", "ppo.updates=1", "prompts.mix.user=1.0")
     last = json.loads((root / made["metrics"]).read_text(encoding="utf-8").splitlines()[-1])
-    assert last["reward/proxy_mean/user"] == pytest.approx(last["reward/proxy_mean"])
+    # One is summed in float32 and the other in float64.
+    assert last["reward/proxy_mean/user"] == pytest.approx(last["reward/proxy_mean"], rel=1e-5)
     with pytest.raises(DataError, match="no training prompt is of that kind"):
         stage(root, "ppo", "prompts.mix.few_shot=1.0")
 
