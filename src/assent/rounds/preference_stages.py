@@ -6,14 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
 
 from assent.collect.asking import draw_responses
 from assent.collect.thumbs import thumbs_of
 from assent.config.files import write_file
 from assent.config.preference import BestWorstPairs
 from assent.errors import CannotResume
-from assent.models.loading import load_causal_lm
 from assent.models.rewards import checked_rewards
 from assent.objectives.pair_selection import best_and_worst
 from assent.objectives.seeds import derive_seed, permutation
@@ -62,7 +60,9 @@ def dpo(
             pairs = preferences(workspace, snapshot).train
         train_preference(
             workspace.model(policy),
-            _reference(workspace, policy, reference, has_adapter=settings.lora is not None),
+            stages.reference_model(
+                workspace, policy, reference, has_adapter=settings.lora is not None
+            ),
             workspace.tokenizer(policy),
             pairs,
             settings,
@@ -98,7 +98,9 @@ def kto(
     def train(run: RunFolder) -> None:
         train_kto(
             workspace.model(policy),
-            _reference(workspace, policy, reference, has_adapter=settings.lora is not None),
+            stages.reference_model(
+                workspace, policy, reference, has_adapter=settings.lora is not None
+            ),
             workspace.tokenizer(policy),
             marked_responses(workspace, snapshot),
             settings,
@@ -189,15 +191,6 @@ def _read_pairs(file: Path) -> list[PreferencePair]:
         reason = " ".join(str(error).split())[:200]
         message = f"{file} cannot be read back ({reason}); remove it to draw the pairs again"
         raise CannotResume(message) from error
-
-
-def _reference(
-    workspace: Workspace, policy: ModelVersion, reference: ModelVersion, *, has_adapter: bool
-) -> PreTrainedModel | None:
-    """What the policy is held near; None where that is the policy with its adapter off."""
-    if has_adapter and policy.id == reference.id:
-        return None
-    return load_causal_lm(workspace.path(reference), workspace.device)
 
 
 def _steps_of(points: int) -> PointsOf | None:

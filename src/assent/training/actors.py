@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from assent.config.best_of import BestOfNSettings
 from assent.config.policy_gradient import RlSettings
 from assent.config.ppo import AdaptiveKl, PpoSettings, SeparateValue, SharedValue
 from assent.errors import ConfigError, ModelError
@@ -146,29 +147,51 @@ class Actors:
             torch.cat(values) if values else None,
         )
 
-    @torch.no_grad()
-    def reference_logprobs(self, rows: Rows) -> torch.Tensor:
+    def reference_logprobs(self, rows: Rows) -> Tensor:
         """What the reference gives the same tokens."""
-        model, off = self.reference, nullcontext()
-        if model is None:
-            assert self.adapter is not None
-            model, off = self.policy, self.adapter.off()  # type: ignore[assignment]
-        with off:
-            parts = [
-                score(
-                    model,
-                    part,
-                    temperature=self.settings.sampling.temperature,
-                    precision=self.settings.precision,
-                ).logprobs
-                for part in self._parts(rows)
-            ]
-        return torch.cat(parts)
+        return reference_logprobs(
+            self.policy, self.reference, self.adapter, self._parts(rows), self.settings
+        )
 
     def _parts(self, rows: Rows) -> list[Rows]:
         count = len(rows.tokens)
         size = self.settings.micro_batch_size or max(count // self.settings.minibatches, 1)
         return [rows.select(range(part.start, part.stop)) for part in chunks(count, size)]
+
+
+@torch.no_grad()
+def reference_logprobs(
+    policy: PreTrainedModel,
+    reference: PreTrainedModel | None,
+    adapter: Adapter | None,
+    parts: Sequence[Rows],
+    settings: RlSettings | BestOfNSettings,
+) -> Tensor:
+    """What a reference gives tokens, in nats, one part after the other.
+
+    Args:
+        policy: with its adapter switched off it is the reference, where there is no other.
+        reference: a model of its own.
+        adapter: of the policy.
+        parts: what a forward pass takes each.
+        settings: temperature and precision.
+    """
+    model, off = reference, nullcontext()
+    if model is None:
+        assert adapter is not None
+        model, off = policy, adapter.off()  # type: ignore[assignment]
+    with off:
+        return torch.cat(
+            [
+                score(
+                    model,
+                    part,
+                    temperature=settings.sampling.temperature,
+                    precision=settings.precision,
+                ).logprobs
+                for part in parts
+            ]
+        )
 
 
 def value_model_for(

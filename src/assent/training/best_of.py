@@ -10,7 +10,6 @@ Dropout is off throughout.
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -18,26 +17,26 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.config.best_of import BestOfNSettings, RaftSettings
-from assent.config.files import whole_folder
 from assent.errors import ModelError
-from assent.models.checkpoints import save_model
 from assent.models.loading import require_fit, require_match
-from assent.models.lora import Adapter, add_adapter
+from assent.models.lora import Adapter
 from assent.models.rewards import checked_rewards
 from assent.models.sampling import Rollouts, sample
-from assent.models.scoring import chunks, score
+from assent.models.scoring import chunks
 from assent.models.tokens import decode_responses, encode_prompts, end_ids
 from assent.objectives.advantages import apply_missing_eos
 from assent.objectives.kl import k1
-from assent.objectives.seeds import derive_seed, generator
+from assent.objectives.seeds import generator
 from assent.objectives.selection import Best, keep_best
+from assent.training.actors import reference_logprobs
 from assent.training.asked import PromptMix, figures_by_kind, fitting_prompts
 from assent.training.batches import epoch_batches
 from assent.training.draws import Draw, DrawsFolder
 from assent.training.language import LanguagePlan, LearnedText, accumulate
-from assent.training.memory import enable_recomputing, memory_advice
+from assent.training.memory import memory_advice
 from assent.training.optimising import build_optimiser, optimiser_step
 from assent.training.points import OnPoint, Points
+from assent.training.preparing import prepare
 from assent.training.run_folder import RunFolder, fingerprint
 from assent.types import (
     MetricSink,
@@ -111,7 +110,11 @@ def train_best_of(
     stage, iterations = _stage_of(settings)
     fitting = _fitting(policy, reference, tokenizer, prompts, settings)
     run.begin(settings, seed=seed, data=fingerprint(prompts))
-    adapter = _begin_training(policy, reference, settings, derive_seed(seed, stage, "adapter"))
+    adapter = prepare(
+        policy, settings.lora, recompute=settings.gradient_checkpointing, seed=seed, stage=stage
+    )
+    if reference is not None:
+        reference.requires_grad_(requires_grad=False).train(mode=False)
     drawer = _Drawer(policy, reference, adapter, tokenizer, prompts, reward, settings, seed)
     samples, mix = DrawsFolder(run.path / SAMPLES), mix or PromptMix()
     kept = Points(
@@ -161,10 +164,7 @@ def train_best_of(
             )
             if kept.stopped:
                 break
-    with whole_folder(run.model) as aside:
-        save_model(aside, policy, tokenizer, adapter)
-    run.finish()
-    return policy if adapter is None else adapter.merge()
+    return kept.finish()
 
 
 class _Learner:
@@ -332,26 +332,15 @@ class _Drawer:
         asked = [(self._encoded[one.prompt], one.tokens) for one in draws]
         return [LearnedText([*prompt, *tokens], len(prompt)) for prompt, tokens in asked]
 
-    @torch.no_grad()
     def _reference_logprobs(self, rollouts: Rollouts) -> Tensor:
-        settings, off = self._settings, nullcontext()
-        model = self._reference
-        if model is None:
-            assert self._adapter is not None
-            model, off = self._policy, self._adapter.off()  # type: ignore[assignment]
-        count = len(rollouts.rows.tokens)
-        with off:
-            return torch.cat(
-                [
-                    score(
-                        model,
-                        rollouts.rows.select(range(part.start, part.stop)),
-                        temperature=settings.sampling.temperature,
-                        precision=settings.precision,
-                    ).logprobs
-                    for part in chunks(count, settings.micro_batch_size)
-                ]
-            )
+        rows = rollouts.rows
+        parts = [
+            rows.select(range(part.start, part.stop))
+            for part in chunks(len(rows.tokens), self._settings.micro_batch_size)
+        ]
+        return reference_logprobs(
+            self._policy, self._reference, self._adapter, parts, self._settings
+        )
 
 
 def _ranked(drawn: Sequence[Draw], settings: BestOfNSettings) -> Best:
@@ -430,19 +419,3 @@ def _fitting(
     return fitting_prompts(
         policy, tokenizer, prompts, settings.sampling.max_new_tokens, stage=stage
     )
-
-
-def _begin_training(
-    policy: PreTrainedModel,
-    reference: PreTrainedModel | None,
-    settings: BestOfNSettings,
-    seed: int,
-) -> Adapter | None:
-    """Dropout off, the reference frozen, an adapter put in where there is to be one."""
-    adapter = add_adapter(policy, settings.lora, seed=seed) if settings.lora else None
-    if settings.gradient_checkpointing:
-        enable_recomputing(policy)
-    policy.train(mode=False)
-    if reference is not None:
-        reference.requires_grad_(requires_grad=False).train(mode=False)
-    return adapter

@@ -6,7 +6,6 @@ Each prompt keeps the same foreign response throughout a run, so that the refere
 """
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,19 +14,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from assent.config.files import whole_folder
 from assent.config.preference import KtoSettings
 from assent.errors import DataError
-from assent.models.checkpoints import save_model
-from assent.models.loading import max_positions, require_fit, require_match
-from assent.models.lora import add_adapter
+from assent.models.loading import require_fit, require_match
 from assent.models.scoring import chunks
 from assent.objectives.direct_preference import kto_baseline, kto_losses
-from assent.objectives.seeds import derive_seed, permutation
-from assent.training.batches import epoch_batches
-from assent.training.memory import enable_recomputing, memory_advice, recomputing
-from assent.training.optimising import build_optimiser, optimiser_step, require_finite
-from assent.training.points import OnPoint, Points, PointsOf
+from assent.objectives.seeds import permutation
+from assent.training.memory import memory_advice, recomputing
+from assent.training.optimising import require_finite
+from assent.training.points import OnPoint, PointsOf
+from assent.training.preference_steps import begin, room_for, take_steps, told, why_unfit
 from assent.training.references import Example, Reader, Reference, encode_examples
 from assent.training.run_folder import RunFolder, fingerprint
 from assent.types import MarkedResponse, Progress, SilentProgress
@@ -84,55 +80,29 @@ def train_kto(
     require_fit(tokenizer)
     require_match(policy, tokenizer)
     examples, good = _encode(policy, tokenizer, marked, settings)
-    strangers = _mismatched(examples, _room(policy, settings), seed)
-    batches = epoch_batches(
-        [one.length for one in examples], settings.batch_size, settings.epochs, seed, "kto"
-    )
+    strangers = _mismatched(examples, room_for(policy, settings), seed)
     data = fingerprint(
         (one.prompt for one in examples), (one.response for one in examples), map(str, good)
     )
-    run.begin(settings, seed=seed, data=data)
-    adapter = (
-        add_adapter(policy, settings.lora, seed=derive_seed(seed, "kto", "adapter"))
-        if settings.lora
-        else None
-    )
-    if settings.gradient_checkpointing:
-        enable_recomputing(policy)
-    policy.train(mode=False)
-    kept = Points(
-        run=run,
-        policy=policy,
-        tokenizer=tokenizer,
-        adapter=adapter,
-        at=points(len(batches)) if points else (),
-        on_point=on_point,
-    )
-    reader = Reader(
-        pad_id=int(tokenizer.pad_token_id),
-        temperature=settings.sampling.temperature,
-        precision=settings.precision,
-    )
-    micro_batch = min(settings.micro_batch_size or settings.batch_size, len(examples))
-    with memory_advice("kto", micro_batch=micro_batch, device=policy.device):
-        frozen = Reference(policy, reference, adapter, "kto")
-        logprobs = frozen.logprobs(run.path, reader, [*examples, *strangers], micro_batch)
-        own, foreign = logprobs.chunk(2)
+    begun = begin(
+        "kto", policy, tokenizer, [one.length for one in examples], settings, run,
+        seed=seed, data=data, points=points, on_point=on_point,
+    )  # fmt: skip
+    with memory_advice("kto", micro_batch=begun.micro_batch, device=policy.device):
+        frozen = Reference(policy, reference, begun.kept.adapter, "kto")
+        own, foreign = frozen.logprobs(
+            run.path, begun.reader, [*examples, *strangers], begun.micro_batch
+        ).chunk(2)
         plan = _Plan(
-            examples,
-            strangers,
-            good,
-            own,
-            foreign,
-            batches,
-            reader,
-            _weights(settings, good),
+            examples, strangers, good, own, foreign, begun.reader, _weights(settings, good)
         )
-        _steps(policy, plan, settings, run, kept, progress or SilentProgress())
-    with whole_folder(run.model) as aside:
-        save_model(aside, policy, tokenizer, adapter)
-    run.finish()
-    return policy if adapter is None else adapter.merge()
+        take_steps(
+            begun,
+            lambda batch, step: _accumulate(policy, plan, batch, settings, step),
+            lambda figures: f"loss {figures['loss/preference']:.3f}",
+            progress or SilentProgress(),
+        )
+    return begun.kept.finish()
 
 
 class _Plan(NamedTuple):
@@ -142,44 +112,9 @@ class _Plan(NamedTuple):
     good: Sequence[bool]
     reference: Tensor
     strangers_reference: Tensor
-    batches: Sequence[Sequence[int]]
-    """Numbers of the examples of each optimiser step."""
     reader: Reader
     weights: tuple[float, float]
     """Of good and of bad responses."""
-
-
-def _steps(
-    policy: PreTrainedModel,
-    plan: _Plan,
-    settings: KtoSettings,
-    run: RunFolder,
-    kept: Points,
-    progress: Progress,
-) -> None:
-    total = len(plan.batches)
-    optimiser = build_optimiser([policy], settings.optimiser)
-    state = run.restore({"policy": policy}, optimiser)
-    done, seen = int(state["step"]), int(state.get("seen", 0))
-    with run.sink(done) as sink, progress.task("kto", total, done) as bar:
-        if not done:
-            kept.passed(0)
-        for step in range(done, total):
-            if kept.stopped:
-                break
-            began = time.perf_counter()
-            batch = plan.batches[step]
-            figures = _accumulate(policy, plan, batch, settings, step)
-            figures |= optimiser_step(
-                optimiser, settings.optimiser, step=step, total=total, stage="kto"
-            )
-            seen += len(batch)
-            figures |= {"data/examples": seen, "time/step_seconds": time.perf_counter() - began}
-            sink.log(step + 1, figures)
-            kept.passed(step + 1)
-            bar.advance(1, kept.note or f"loss {figures['loss/preference']:.3f}")
-            if (step + 1) % settings.checkpoint_every == 0 and step + 1 < total:
-                run.save_state(step + 1, {"policy": policy}, optimiser, {"seen": seen})
 
 
 def _accumulate(
@@ -252,20 +187,18 @@ def _encode(
     Raises:
         DataError: there is none, or all are marked alike.
     """
-    room = _room(policy, settings)
+    room = room_for(policy, settings)
     encoded = encode_examples(
         tokenizer, [one.prompt for one in marked], [one.response for one in marked]
     )
     kept: list[tuple[Example, bool]] = []
     left_out: Counter[str] = Counter()
     for one, example in zip(marked, encoded, strict=True):
-        if not example.is_learnable:
-            left_out["have a prompt or response without a token"] += 1
-        elif example.length > room:
-            left_out[f"are longer than {room} tokens"] += 1
+        if reason := why_unfit([example], room):
+            left_out[reason] += 1
         else:
             kept.append((example, one.good))
-    why = "; ".join(f"{count} {reason}" for reason, count in left_out.items())
+    why = told(left_out)
     ups = sum(good for _, good in kept)
     if not kept:
         message = (
@@ -301,10 +234,6 @@ def _mismatched(examples: Sequence[Example], room: int, seed: int) -> list[Examp
         )
         found[number] = Example(prompt, examples[next(fitting, number)].response)
     return [found[number] for number in range(len(examples))]
-
-
-def _room(policy: PreTrainedModel, settings: KtoSettings) -> int:
-    return min(settings.max_tokens, max_positions(policy) or settings.max_tokens)
 
 
 def _weights(settings: KtoSettings, good: Sequence[bool]) -> tuple[float, float]:

@@ -9,18 +9,15 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.config.base import Settings
-from assent.config.files import whole_folder
 from assent.config.lora import LoraSettings
 from assent.config.optimiser import OptimiserSettings
-from assent.models.checkpoints import save_model
-from assent.models.lora import add_adapter
 from assent.models.scoring import chunks, learned_logprobs
 from assent.objectives.language_loss import target_mask
 from assent.objectives.masks import right_pad
-from assent.objectives.seeds import derive_seed
-from assent.training.memory import enable_recomputing, memory_advice, recomputing
+from assent.training.memory import memory_advice, recomputing
 from assent.training.optimising import build_optimiser, optimiser_step, require_finite
 from assent.training.points import OnPoint, Points, PointsOf
+from assent.training.preparing import prepare
 from assent.training.run_folder import RunFolder, fingerprint
 from assent.types import Progress
 
@@ -68,16 +65,13 @@ def train_language(
     """
     order = (str(number) for batch in plan.batches for number in batch)
     run.begin(settings, seed=plan.seed, data=fingerprint((one.tokens for one in examples), order))
-    adapter = (
-        add_adapter(model, plan.lora, seed=derive_seed(plan.seed, plan.stage, "adapter"))
-        if plan.lora
-        else None
+    adapter = prepare(
+        model,
+        plan.lora,
+        recompute=plan.gradient_checkpointing,
+        seed=plan.seed,
+        stage=plan.stage,
     )
-    if plan.gradient_checkpointing:
-        enable_recomputing(model)
-    # Without dropout: a gradient then depends on the batch alone, not on how it is split into
-    # micro-batches or on draws that an interrupted run could not repeat.
-    model.train(mode=False)
     largest = max((len(batch) for batch in plan.batches), default=1)
     micro_batch = min(plan.micro_batch_size or largest, largest)
     with memory_advice(plan.stage, micro_batch=micro_batch, device=model.device):
@@ -90,10 +84,7 @@ def train_language(
             on_point=on_point,
         )
         _steps(model, tokenizer, examples, plan, run, progress, kept)
-    with whole_folder(run.model) as aside:
-        save_model(aside, model, tokenizer, adapter)
-    run.finish()
-    return model if adapter is None else adapter.merge()
+    return kept.finish()
 
 
 def _steps(

@@ -46,6 +46,13 @@ class Points:
         if self.on_point is not None:
             self.note = self.on_point(updates, self.policy)
 
+    def finish(self) -> PreTrainedModel:
+        """Write `run.model` and close the run; the policy, an adapter merged into it."""
+        with whole_folder(self.run.model) as aside:
+            save_model(aside, self.policy, self.tokenizer, self.adapter)
+        self.run.finish()
+        return self.policy if self.adapter is None else self.adapter.merge()
+
     @property
     def stopped(self) -> bool:
         """Whether training is to end here."""

@@ -7,7 +7,6 @@ Dropout is off throughout, and a self-check on the first minibatch proves that t
 trained is the one that sampled.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -16,13 +15,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from assent.config.files import whole_folder
 from assent.config.policy_gradient import KlInLoss, KlInReward, PolicyGradientSettings
 from assent.errors import DataError
-from assent.models.checkpoints import save_model
 from assent.models.loading import require_fit
-from assent.models.reward_sums import part_figures
-from assent.models.rewards import checked_rewards
 from assent.models.sampling import Rollouts
 from assent.models.scoring import chunks
 from assent.models.tokens import Rows
@@ -35,15 +30,15 @@ from assent.objectives.group_advantages import (
 from assent.objectives.kl import k1
 from assent.objectives.policy_losses import kl_loss, ppo_policy_loss, response_weights
 from assent.training.actors import Actors, kl_controller
-from assent.training.asked import PromptMix, figures_by_kind, fitting_prompts
+from assent.training.asked import PromptMix, fitting_prompts
 from assent.training.handed_in import checked_rows, checked_scores
-from assent.training.memory import memory_advice
 from assent.training.optimising import require_finite
-from assent.training.points import OnPoint, Points
+from assent.training.points import OnPoint
 from assent.training.rollout_steps import Measured, paid_scores, take_steps
+from assent.training.rollout_updates import run_updates
 from assent.training.run_folder import RunFolder, fingerprint
 from assent.training.self_check import SelfCheck, check_policy
-from assent.types import Progress, RewardFunction, SilentProgress
+from assent.types import Progress, RewardFunction
 
 
 class _Batch(NamedTuple):
@@ -352,58 +347,19 @@ def train_policy_gradient(
     room, stage = settings.sampling.max_new_tokens, settings.stage
     fitting = fitting_prompts(policy, tokenizer, prompts, room, stage=stage)
     learner = PolicyGradient(policy, reference, tokenizer, settings, seed=seed)
-    actors = learner.actors
-    run.begin(settings, seed=seed, data=fingerprint(prompts))
-    state = run.restore(actors.modules, learner.optimiser)
-    learner.take_up(state)
-    done, total = learner.updates_done, settings.updates
-    kept = Points(
-        run=run,
-        policy=policy,
-        tokenizer=tokenizer,
-        adapter=actors.adapter,
-        at=points,
+    return run_updates(
+        learner,
+        prompts,
+        fitting,
+        reward,
+        run,
+        prompts_per_update=settings.prompts_per_update,
+        data=fingerprint(prompts),
+        mix=mix,
+        points=points,
         on_point=on_point,
+        progress=progress,
     )
-    saves = {*points, *range(0, total, max(total // 10, 1))}
-    mix = mix or PromptMix()
-    shown = progress or SilentProgress()
-    rollouts_a_step = settings.rollouts_per_update // settings.minibatches
-    micro_batch = settings.micro_batch_size or rollouts_a_step
-    with (
-        memory_advice(stage, micro_batch=micro_batch, device=policy.device),
-        run.sink(done) as sink,
-        shown.task(stage, total, done) as bar,
-    ):
-        if "episodes" not in state:
-            kept.passed(0)
-        for update in range(done, total):
-            began = time.perf_counter()
-            numbers = mix.prompts_of(
-                update, settings.prompts_per_update, fitting, seed, stage=stage
-            )
-            chosen = [prompts[number] for number in numbers]
-            rollouts = learner.rollout(chosen)
-            scores = checked_rewards(reward, learner.asked(chosen), learner.texts(rollouts))
-            is_first = learner.self_check is None
-            figures = learner.learn(rollouts, scores) | part_figures(reward)
-            if is_first and update == 0 and learner.self_check is not None:
-                figures["policy/ratio_deviation"] = learner.self_check.ratio_deviation
-            if mix.kinds is not None:
-                kinds = learner.asked([mix.kinds[at] for at in numbers])
-                figures |= figures_by_kind(kinds, learner.last_rows)
-            figures["time/step_seconds"] = time.perf_counter() - began
-            sink.log(update + 1, figures)
-            kept.passed(update + 1)
-            if update + 1 in saves and update + 1 < total and not kept.stopped:
-                run.save_state(update + 1, actors.modules, learner.optimiser, learner.state)
-            bar.advance(1, kept.note or f"KL {figures['policy/kl_nats']:.2f}")
-            if kept.stopped:
-                break
-    with whole_folder(run.model) as aside:
-        save_model(aside, policy, tokenizer, actors.adapter)
-    run.finish()
-    return policy if actors.adapter is None else actors.adapter.merge()
 
 
 def _require_groups(prompts: Sequence[str] | int, samples: int, stage: str) -> None:

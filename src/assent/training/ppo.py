@@ -6,22 +6,17 @@ people with a loop of their own. Dropout is off throughout, so that the policy t
 policy that sampled; a self-check on the first minibatch proves it.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from assent.config.files import whole_folder
 from assent.config.ppo import PpoSettings
-from assent.models.checkpoints import save_model
 from assent.models.heads import ValueHead
 from assent.models.loading import require_fit
-from assent.models.reward_sums import part_figures
-from assent.models.rewards import checked_rewards
 from assent.models.sampling import Rollouts
 from assent.models.scoring import chunks
 from assent.models.tokens import Rows
@@ -31,16 +26,16 @@ from assent.objectives.kl import k1
 from assent.objectives.masks import masked_whiten
 from assent.objectives.policy_losses import ppo_policy_loss, value_loss
 from assent.training.actors import Actors, kl_controller, value_model_for
-from assent.training.asked import PromptMix, figures_by_kind, fitting_prompts
+from assent.training.asked import PromptMix, fitting_prompts
 from assent.training.handed_in import checked_rows, checked_scores
-from assent.training.memory import memory_advice
 from assent.training.optimising import require_finite
-from assent.training.points import OnPoint, Points
+from assent.training.points import OnPoint
 from assent.training.pretraining_mix import PretrainingMix
 from assent.training.rollout_steps import Measured, paid_scores, take_steps
+from assent.training.rollout_updates import run_updates
 from assent.training.run_folder import RunFolder, fingerprint
 from assent.training.self_check import SelfCheck, check_policy
-from assent.types import Progress, RewardFunction, SilentProgress
+from assent.types import Progress, RewardFunction
 
 
 class _Batch(NamedTuple):
@@ -88,6 +83,7 @@ class Ppo:
                 adapter; the KL would always be zero.
         """
         require_fit(tokenizer)
+        self.stage = "ppo"
         self.actors = Actors(
             policy, reference, tokenizer, settings, seed=seed, value_model=value_model
         )
@@ -119,6 +115,21 @@ class Ppo:
             assert self.actors.value_model is not None
             head = self.actors.value_model.head
         return head
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a run goes on from, beside weights and moments."""
+        return {"episodes": self.episodes, "kl_coef": self.controller.coef}
+
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Go on from what `RunFolder.restore` returned."""
+        self.updates_done, self.episodes = int(state["step"]), int(state.get("episodes", 0))
+        if "kl_coef" in state:
+            self.controller = replace(self.controller, coef=float(state["kl_coef"]))
+
+    def asked(self, prompts: Sequence[str]) -> list[str]:
+        """The prompt of each response of `rollout`."""
+        return list(prompts)
 
     def rollout(self, prompts: Sequence[str]) -> Rollouts:
         """One response to each prompt from the policy as it is now.
@@ -337,53 +348,16 @@ def train_ppo(  # noqa: PLR0913 - keywords, each a thing that only the caller kn
         pretraining=pretraining,
     )  # fmt: skip
     texts = [pretraining] if settings.pretraining else []
-    run.begin(settings, seed=seed, data=fingerprint(prompts, *texts))
-    state = run.restore(ppo.modules, ppo.optimiser)
-    done, total = int(state["step"]), settings.updates
-    ppo.updates_done, ppo.episodes = done, int(state.get("episodes", 0))
-    if "kl_coef" in state:
-        ppo.controller = replace(ppo.controller, coef=float(state["kl_coef"]))
-    adapter = ppo.actors.adapter
-    kept = Points(
-        run=run, policy=policy, tokenizer=tokenizer, adapter=adapter, at=points, on_point=on_point
+    return run_updates(
+        ppo,
+        prompts,
+        fitting,
+        reward,
+        run,
+        prompts_per_update=settings.rollouts_per_update,
+        data=fingerprint(prompts, *texts),
+        mix=mix,
+        points=points,
+        on_point=on_point,
+        progress=progress,
     )
-    saves = {*points, *range(0, total, max(total // 10, 1))}
-    mix = mix or PromptMix()
-    shown = progress or SilentProgress()
-    micro_batch = settings.micro_batch_size or settings.rollouts_per_update // settings.minibatches
-    with (
-        memory_advice("ppo", micro_batch=micro_batch, device=policy.device),
-        run.sink(done) as sink,
-        shown.task("ppo", total, done) as bar,
-    ):
-        if "episodes" not in state:
-            kept.passed(0)
-        for update in range(done, total):
-            began = time.perf_counter()
-            numbers = mix.prompts_of(update, settings.rollouts_per_update, fitting, seed)
-            asked = [prompts[number] for number in numbers]
-            rollouts = ppo.rollout(asked)
-            scores = checked_rewards(reward, asked, ppo.texts(rollouts))
-            is_first = ppo.self_check is None
-            figures = ppo.learn(rollouts, scores) | part_figures(reward)
-            if is_first and update == 0 and ppo.self_check is not None:
-                figures["policy/ratio_deviation"] = ppo.self_check.ratio_deviation
-            if mix.kinds is not None:
-                figures |= figures_by_kind([mix.kinds[at] for at in numbers], ppo.last_rows)
-            figures["time/step_seconds"] = time.perf_counter() - began
-            sink.log(update + 1, figures)
-            kept.passed(update + 1)
-            if update + 1 in saves and update + 1 < total and not kept.stopped:
-                run.save_state(
-                    update + 1,
-                    ppo.modules,
-                    ppo.optimiser,
-                    {"episodes": ppo.episodes, "kl_coef": ppo.controller.coef},
-                )
-            bar.advance(1, kept.note or f"KL {figures['policy/kl_nats']:.2f}")
-            if kept.stopped:
-                break
-    with whole_folder(run.model) as aside:
-        save_model(aside, policy, tokenizer, adapter)
-    run.finish()
-    return policy if adapter is None else adapter.merge()

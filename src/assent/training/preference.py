@@ -5,7 +5,6 @@ policy is sampled at; the prompt is never learned. Dropout is off throughout.
 """
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +13,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from assent.config.files import whole_folder
 from assent.config.preference import (
     DpoLoss,
     DpoSettings,
@@ -25,9 +23,7 @@ from assent.config.preference import (
     SimPoLoss,
 )
 from assent.errors import DataError
-from assent.models.checkpoints import save_model
-from assent.models.loading import max_positions, require_fit, require_match
-from assent.models.lora import add_adapter
+from assent.models.loading import require_fit, require_match
 from assent.models.scoring import chunks
 from assent.objectives.direct_preference import (
     conservative_dpo_losses,
@@ -37,11 +33,10 @@ from assent.objectives.direct_preference import (
     robust_dpo_losses,
     simpo_losses,
 )
-from assent.objectives.seeds import derive_seed
-from assent.training.batches import epoch_batches
-from assent.training.memory import enable_recomputing, memory_advice, recomputing
-from assent.training.optimising import build_optimiser, optimiser_step, require_finite
-from assent.training.points import OnPoint, Points, PointsOf
+from assent.training.memory import memory_advice, recomputing
+from assent.training.optimising import require_finite
+from assent.training.points import OnPoint, PointsOf
+from assent.training.preference_steps import begin, room_for, take_steps, told, why_unfit
 from assent.training.references import Example, Reader, Reference, Summed, encode_examples
 from assent.training.run_folder import RunFolder, fingerprint
 from assent.types import PreferencePair, Progress, SilentProgress
@@ -94,49 +89,28 @@ def train_preference(
     require_fit(tokenizer)
     require_match(policy, tokenizer)
     chosen, rejected = _encode(policy, tokenizer, pairs, settings)
-    batches = epoch_batches(
-        [max(one.length, other.length) for one, other in zip(chosen, rejected, strict=True)],
-        settings.batch_size,
-        settings.epochs,
-        seed,
-        "dpo",
-    )
-    run.begin(settings, seed=seed, data=_fingerprint(chosen, rejected))
-    adapter = (
-        add_adapter(policy, settings.lora, seed=derive_seed(seed, "dpo", "adapter"))
-        if settings.lora
-        else None
-    )
-    if settings.gradient_checkpointing:
-        enable_recomputing(policy)
-    policy.train(mode=False)
-    kept = Points(
-        run=run,
-        policy=policy,
-        tokenizer=tokenizer,
-        adapter=adapter,
-        at=points(len(batches)) if points else (),
-        on_point=on_point,
-    )
-    reader = Reader(
-        pad_id=int(tokenizer.pad_token_id),
-        temperature=settings.sampling.temperature,
-        precision=settings.precision,
-    )
-    micro_batch = min(settings.micro_batch_size or settings.batch_size, len(chosen))
-    with memory_advice("dpo", micro_batch=micro_batch, device=policy.device):
+    lengths = [max(one.length, other.length) for one, other in zip(chosen, rejected, strict=True)]
+    begun = begin(
+        "dpo", policy, tokenizer, lengths, settings, run,
+        seed=seed, data=_fingerprint(chosen, rejected), points=points, on_point=on_point,
+    )  # fmt: skip
+    with memory_advice("dpo", micro_batch=begun.micro_batch, device=policy.device):
         if isinstance(settings.loss, SimPoLoss):
             logprobs = torch.zeros(2 * len(chosen), device=policy.device)
         else:
-            frozen = Reference(policy, reference, adapter, "dpo")
-            logprobs = frozen.logprobs(run.path, reader, [*chosen, *rejected], 2 * micro_batch)
+            frozen = Reference(policy, reference, begun.kept.adapter, "dpo")
+            logprobs = frozen.logprobs(
+                run.path, begun.reader, [*chosen, *rejected], 2 * begun.micro_batch
+            )
         of_chosen, of_rejected = logprobs.chunk(2)
-        plan = _Plan(chosen, rejected, of_chosen, of_rejected, batches, reader)
-        _steps(policy, plan, settings, run, kept, progress or SilentProgress())
-    with whole_folder(run.model) as aside:
-        save_model(aside, policy, tokenizer, adapter)
-    run.finish()
-    return policy if adapter is None else adapter.merge()
+        plan = _Plan(chosen, rejected, of_chosen, of_rejected, begun.reader)
+        take_steps(
+            begun,
+            lambda batch, step: _accumulate(policy, plan, batch, settings, step),
+            lambda figures: f"accuracy {figures['implicit_reward/accuracy']:.2f}",
+            progress or SilentProgress(),
+        )
+    return begun.kept.finish()
 
 
 def pair_losses(
@@ -175,49 +149,7 @@ class _Plan(NamedTuple):
     rejected: Sequence[Example]
     chosen_reference: Tensor
     rejected_reference: Tensor
-    batches: Sequence[Sequence[int]]
-    """Numbers of the pairs of each optimiser step."""
     reader: Reader
-
-
-def _steps(
-    policy: PreTrainedModel,
-    plan: _Plan,
-    settings: DpoSettings,
-    run: RunFolder,
-    kept: Points,
-    progress: Progress,
-) -> None:
-    total = len(plan.batches)
-    optimiser = build_optimiser([policy], settings.optimiser)
-    state = run.restore({"policy": policy}, optimiser)
-    done, seen = int(state["step"]), int(state.get("seen", 0))
-    with run.sink(done) as sink, progress.task("dpo", total, done) as bar:
-        if not done:
-            kept.passed(0)
-        for step in range(done, total):
-            if kept.stopped:
-                break
-            began = time.perf_counter()
-            batch = plan.batches[step]
-            sums = _accumulate(policy, plan, batch, settings, step)
-            figures = optimiser_step(
-                optimiser, settings.optimiser, step=step, total=total, stage="dpo"
-            )
-            seen += len(batch)
-            sink.log(
-                step + 1,
-                {
-                    **sums,
-                    **figures,
-                    "data/examples": seen,
-                    "time/step_seconds": time.perf_counter() - began,
-                },
-            )
-            kept.passed(step + 1)
-            bar.advance(1, kept.note or f"accuracy {sums['implicit_reward/accuracy']:.2f}")
-            if (step + 1) % settings.checkpoint_every == 0 and step + 1 < total:
-                run.save_state(step + 1, {"policy": policy}, optimiser, {"seen": seen})
 
 
 def _accumulate(
@@ -274,22 +206,20 @@ def _encode(
     Raises:
         DataError: there is none.
     """
-    room = min(settings.max_tokens, max_positions(policy) or settings.max_tokens)
+    room = room_for(policy, settings)
     prompts = [pair.prompt for pair in pairs]
     chosen = encode_examples(tokenizer, prompts, [pair.chosen for pair in pairs])
     rejected = encode_examples(tokenizer, prompts, [pair.rejected for pair in pairs])
     kept: list[tuple[Example, Example]] = []
     left_out: Counter[str] = Counter()
     for one, other in zip(chosen, rejected, strict=True):
-        if not (one.is_learnable and other.is_learnable):
-            left_out["have a prompt or response without a token"] += 1
-        elif max(one.length, other.length) > room:
-            left_out[f"are longer than {room} tokens"] += 1
+        if reason := why_unfit([one, other], room):
+            left_out[reason] += 1
         elif one.response == other.response:
             left_out["say the same on both sides"] += 1
         else:
             kept.append((one, other))
-    why = "; ".join(f"{count} {reason}" for reason, count in left_out.items())
+    why = told(left_out)
     if not kept:
         message = (
             f"none of {len(pairs)} judged pairs can be learned from ({why or 'there are none'}; "
