@@ -1,6 +1,6 @@
 """Every method at the same judgements, side by side in the Almanac world, over several seeds.
 
-    python benchmarks/methods.py OUT.json [--seeds 4] [--arms ppo,dpo,...] [--base DIR ...]
+    python benchmarks/methods.py OUT.json [--seeds 4] [--arms ppo,dpo] [--base DIR ...] [--quick]
 
 Each seed makes one base model, one SFT policy, one set of judgements and one reward model; every
 method begins at that SFT policy, in a copy of that project, with its settings as they come. At each
@@ -49,7 +49,7 @@ from assent.config.project import ProjectSettings
 from assent.config.sizes import size_settings
 from assent.config.stages import section_of
 from assent.config.write import dump_toml
-from assent.errors import AssentError
+from assent.errors import AssentError, DataError
 from assent.objectives.tilting import best_of_n, best_of_n_kl, tilt
 from assent.rounds import stages
 from assent.rounds.almanac import AlmanacGround
@@ -153,6 +153,7 @@ def make(root: Path, seed: int, terms: Terms, base: Path | None) -> None:
 
     Raises:
         ConfigError, StoreError: the base was made with other settings or another seed.
+        DataError: it holds other judgements than these.
     """
     settings = dump_toml(terms.settings(seed))
     if base is None:
@@ -164,6 +165,14 @@ def make(root: Path, seed: int, terms: Terms, base: Path | None) -> None:
         ground = ground_of(workspace)
         policy = stages.reference_policy(workspace, ground.begin())
         snapshot = _snapshot(workspace) or _ask(workspace, ground, policy)
+        judges = {one.name for one in workspace.project.store.annotators()}
+        if snapshot.event_count != terms.judgements or f"{terms.annotator}-1" not in judges:
+            message = (
+                f"{base} holds {snapshot.event_count} judgements of round one, by "
+                f"{', '.join(sorted(judges))}; wanted are {terms.judgements} by {terms.annotator} "
+                "judges: see --judgements and --annotator"
+            )
+            raise DataError(message)
         stages.reward(workspace, REWARD, snapshot, policy)
 
 
