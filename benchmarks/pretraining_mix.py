@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.config.files import write_file
 from assent.config.ppo import PretrainingMixSettings
@@ -37,7 +37,7 @@ from assent.models.sampling import sample
 from assent.models.tokens import decode_responses, encode_prompts, encode_responses, end_ids
 from assent.objectives.kl import exact_kl
 from assent.objectives.language_loss import sft_loss
-from assent.objectives.masks import position_ids, right_pad
+from assent.objectives.masks import Padded, position_ids, right_pad
 from assent.objectives.seeds import derive_seed, generator
 from assent.rounds import stages
 from assent.rounds.almanac import AlmanacGround
@@ -48,13 +48,31 @@ from assent.store import ModelVersion, Project
 from assent.training.ppo import train_ppo
 from assent.training.run_folder import RunFolder
 from assent.types import RewardFunction, SilentProgress
-from assent.worlds.almanac import pretraining_documents
+from assent.worlds.almanac import World, pretraining_documents
 from assent.worlds.almanac.grammar import gold_of_text
 
 DOCUMENTS, HELD_OUT = 96, 7919
 POINTS = 9
 WITHIN = 0.02
 """Nats a token: what PPO-ptx may lose."""
+
+
+def held_out_texts(world: World, tokenizer: PreTrainedTokenizerBase) -> Padded:
+    """Documents of the world's corpus that no model was trained on."""
+    return right_pad(
+        encode_responses(tokenizer, pretraining_documents(world, DOCUMENTS, HELD_OUT)), 0
+    )
+
+
+@torch.no_grad()
+def text_nats(policy: PreTrainedModel, texts: Padded) -> float:
+    """Mean loss of a policy on texts, in nats a token."""
+    logits = policy(
+        input_ids=texts.tokens,
+        attention_mask=texts.mask.long(),
+        position_ids=position_ids(texts.mask),
+    ).logits
+    return float(sft_loss(logits, texts.tokens, texts.mask))
 
 
 class Measure:
@@ -68,18 +86,12 @@ class Measure:
         self.reference = workspace.model(reference)
         self.reward = reward
         self.prompts = self.world.prompts("test")
-        texts = pretraining_documents(self.world, DOCUMENTS, HELD_OUT)
-        self.texts = right_pad(encode_responses(self.tokenizer, texts), 0)
+        self.texts = held_out_texts(self.world, self.tokenizer)
 
     @torch.no_grad()
     def __call__(self, policy: PreTrainedModel) -> dict[str, float]:
         """All of them of a policy."""
-        logits = policy(
-            input_ids=self.texts.tokens,
-            attention_mask=self.texts.mask.long(),
-            position_ids=position_ids(self.texts.mask),
-        ).logits
-        nats = float(sft_loss(logits, self.texts.tokens, self.texts.mask))
+        nats = text_nats(policy, self.texts)
         asked = [prompt.text for prompt in self.prompts]
         rows = sample(
             policy,
