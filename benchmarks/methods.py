@@ -352,7 +352,8 @@ def _keep(
 ) -> None:
     """Add what a seed yielded; refuse arms that learn from another reward model than its others."""
     if name in ARMS:
-        done["arms"][name] = {"commit": _commit(), **found}
+        arms = {**done["arms"], name: {"commit": _commit(), **found}}
+        done["arms"] = {one: arms[one] for one in ARMS if one in arms}
         done.get("refused", {}).pop(name, None)
         return
     if name == "refused":

@@ -201,25 +201,25 @@ def shapes(result: dict[str, Any]) -> list[str]:
         kept = sum(one["kl_nats"] <= one["kl_bound_nats"] + 1e-9 for one in best)
         widest = max(best, key=lambda one: one["kl_bound_nats"] - one["kl_nats"])
         seen.append(
-            f"KL of best of n is at most log n - (n - 1) / n: so in {kept} of {len(best)} cases, "
+            f"KL of best of n is at most log n - (n - 1) / n: {kept} of {len(best)} cases, "
             f"most below it at n = {widest['n']} ({widest['kl_nats']:.2f} of "
             f"{widest['kl_bound_nats']:.2f} nats)"
         )
     seen += _paired(
         result, "ppo", "ppo-ptx", _text, "+.3f",
-        "plain PPO loses more on held-out text than PPO-ptx, each at its own end: by",
+        "published: PPO loses more on held-out text than PPO-ptx; here, each at its end, by",
         "nats a token",
     )  # fmt: skip
     seen += _paired(
         result, "raft", "best-of-n", _end("proxy_mean"), "+.2f",
-        "iterated beats one-shot: the proxy of RAFT less that of best-of-n, at their ends, is",
+        "published: iterated beats one-shot; here the proxy of RAFT less that of best-of-n is",
         "(it draws another number of samples: see the table)",
     )  # fmt: skip
     for name in ("ppo", "rloo", "grpo"):
         fell = [one for one in values(result, name, _fell) if one is not None]
         if fell:
             each = ", ".join(f"{one:.3f}" for one in fell)
-            seen.append(f"gold falls after a peak as the proxy rises: {name} by {each} (by seed)")
+            seen.append(f"published: gold falls after a peak; here {name} by {each} (by seed)")
     return seen
 
 
