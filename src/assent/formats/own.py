@@ -39,7 +39,7 @@ _PAIR = 2
 
 
 def _read(row: Row) -> AnyRecord:
-    cls = TYPES[_one_of(row, "type", tuple(TYPES))]
+    cls = FeedbackRecord if _is_criticism(row.cells) else TYPES[_one_of(row, "type", tuple(TYPES))]
     said: dict[str, Any] = {
         "prompt": prompt_of(row, "prompt"),
         "source": row.name("source") or "",
@@ -163,7 +163,12 @@ def _write(record: AnyRecord, tally: Tally) -> Iterator[NewRow]:
 
 
 def _fits(cells: Cells) -> bool:
-    return cells.get("type") in TYPES and "prompt" in cells
+    return (cells.get("type") in TYPES and "prompt" in cells) or _is_criticism(cells)
+
+
+def _is_criticism(cells: Cells) -> bool:
+    """Whether the row can only be feedback, though it does not say its type."""
+    return cells.get("type") is None and {"prompt", "response", "criticism"} <= cells.keys()
 
 
 CARRIED = frozenset(
@@ -176,7 +181,8 @@ ASSENT = Format(
     name="assent",
     title="Assent's own records",
     columns={
-        "type": "prompt, demonstration, comparison, ranking, rating, unpaired or feedback",
+        "type": "prompt, demonstration, comparison, ranking, rating, unpaired or feedback; "
+        "a row with response and criticism may leave it out",
         "prompt": "the prompt, as text or as a list of turns",
         "responses": "of a comparison or a ranking",
         "response": "of the others",

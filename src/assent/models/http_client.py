@@ -148,9 +148,8 @@ class JsonServer:
                 wrong = f"{self.called} answered {status}"
                 continue
             return self._decoded(status, answer)
-        message = (
-            f"{wrong}, {tries} times in all; the last saved state is intact: run again when it does"
-        )
+        often = "once" if tries == 1 else f"{tries} times"
+        message = f"{wrong}, {often} in all; the last saved state is intact: run again when it does"
         raise kind(message)
 
     def _send(self, url: str, body: bytes) -> tuple[int, bytes]:

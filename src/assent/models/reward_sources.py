@@ -68,7 +68,7 @@ class ImportedReward:
         module_name, _, name = path.partition(":")
         function = getattr(_module(module_name, path), name, None)
         if not callable(function):
-            message = f"ppo.reward.function = {path!r}: {module_name} has no function {name}"
+            message = f"reward function {path!r}: {module_name} has no function {name}"
             raise ConfigError(message)
         self._function: Callable[[Sequence[str], Sequence[str]], Sequence[float]] = function
 
@@ -96,7 +96,7 @@ def _module(name: str, path: str) -> Any:  # noqa: ANN401 - a module of the user
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         message = (
-            f"ppo.reward.function = {path!r}: {name} does not import from {here} "
+            f"reward function {path!r}: {name} does not import from {here} "
             f"({type(error).__name__}: {reason})"
         )
         raise ConfigError(message) from error

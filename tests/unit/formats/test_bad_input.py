@@ -12,6 +12,7 @@ from tests.format_records import exact
 from assent.errors import UnknownFormat, UnreadableFile
 from assent.formats import (
     ComparisonRecord,
+    FeedbackRecord,
     Problem,
     inspect_file,
     read_file,
@@ -349,3 +350,12 @@ def test_dropped_rows_are_counted_by_reason_with_the_first_three(tmp_path: Path)
         ("identical responses", 1),
     ]
     assert [one.where.row for one in found.dropped[0].first] == [2, 3, 4]
+
+
+def test_criticism_needs_no_type(tmp_path: Path) -> None:
+    row = {"prompt": "The fastest bird is", "response": " the hen", "criticism": "Hens hardly fly."}
+    path = lines(
+        tmp_path / "a.jsonl", row, {**row, "response": " the eel", "refinement": " the owl"}
+    )
+    found = [one for one in read_file(path) if isinstance(one, FeedbackRecord)]
+    assert [one.refinement for one in found] == [None, " the owl"]

@@ -200,7 +200,7 @@ def test_a_late_answer_is_a_time_out_on_real_sockets() -> None:
 
     with raw_server(silent) as url:
         reward = RewardServer(HttpReward(url=url, read_seconds=0.2, retries=0))
-        assert "did not answer within 0.2 s, 1 times in all" in refusal(reward)
+        assert "did not answer within 0.2 s, once in all" in refusal(reward)
         reward.close()
         done.set()
 

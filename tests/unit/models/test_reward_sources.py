@@ -11,7 +11,7 @@ from assent.config.rewards import CallableReward, HttpReward, ModelReward
 from assent.errors import ConfigError, NotAModel, RewardError
 from assent.models.checkpoints import save_model
 from assent.models.reward_http import RewardServer
-from assent.models.reward_sources import open_reward
+from assent.models.reward_sources import ImportedReward, open_reward
 from assent.models.rewards import Normalisation, TextReward, save_normalisation
 
 SOURCE = """
@@ -103,3 +103,8 @@ def test_a_server_is_opened_without_being_asked() -> None:
     reward = open_reward(HttpReward(url="http://127.0.0.1:9/rewards"))
     assert isinstance(reward, RewardServer)
     reward.close()
+
+
+def test_a_function_that_is_not_there_is_named_whatever_stage_asks_for_it() -> None:
+    with pytest.raises(ConfigError, match=r"^reward function 'no_such_module:f': no_such_module"):
+        ImportedReward("no_such_module:f")

@@ -224,7 +224,7 @@ def test_an_endpoint_that_goes_down_in_the_middle_is_not_asked_again(copied: Pat
 
     with scripted(mortal) as endpoint:
         mine = over("constitutional.writer", endpoint.settings(parallel=1))
-        with pytest.raises(WriterError, match=r"answered 503, 1 times in all"):
+        with pytest.raises(WriterError, match=r"answered 503, once in all"):
             stage(copied, "constitutional", *mine)
         kept = lines_of(copied / "runs/constitutional-1" / FILE)
         left[0] = 1000
