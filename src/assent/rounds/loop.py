@@ -123,8 +123,8 @@ def _record_rounds(root: Path, rounds: int | None) -> None:
 def _next_command(project: Project, root: Path) -> str:
     runs = project.store.runs()
     for run in runs:
-        if run.status != "done" and run.stage != AUDIT:
-            alone = run.id.startswith(f"{run.stage}-")
+        alone = run.id.startswith(f"{run.stage}-")
+        if run.status != "done" and run.stage != AUDIT and not (alone and run.status == "failed"):
             command = f"train {run.stage} {root} --resume" if alone else f"loop run {root}"
             return f"goes on with {run.id}: assent {command}"
     done = sum(run.stage in POLICY and run.id.startswith("round-") for run in runs)

@@ -41,17 +41,25 @@ def base_model(workspace: Workspace) -> ModelVersion:
 
 
 def train_prompts(workspace: Workspace) -> list[StoredPrompt]:
-    """What the policy is asked in training.
+    """What the policy is asked in training: each text once, from however many files it came.
 
     Raises:
         DataError: the project has no training prompts.
     """
-    prompts = workspace.project.store.prompts("train")
+    prompts = distinct(workspace.project.store.prompts("train"))
     if not prompts:
         root = workspace.project.root
         message = f"{root} holds no training prompts; add some: assent data import {root} FILE"
         raise DataError(message)
     return prompts
+
+
+def distinct(prompts: Sequence[StoredPrompt]) -> list[StoredPrompt]:
+    """The first prompt of each text and kind, in order; every file keeps prompts of its own."""
+    first: dict[tuple[str, str], StoredPrompt] = {}
+    for prompt in prompts:
+        first.setdefault((prompt.text, prompt.kind), prompt)
+    return list(first.values())
 
 
 def demonstrations_of(workspace: Workspace) -> list[StoredDemonstration]:

@@ -20,7 +20,12 @@ from assent.config.project import ProjectSettings
 from assent.errors import ConfigError, DataError
 from assent.rounds import stages
 from assent.rounds.ground import Choice, Findings, RoundResult, Waiting
-from assent.rounds.material import base_model, standing_judgements, train_prompts
+from assent.rounds.material import (
+    base_model,
+    distinct,
+    standing_judgements,
+    train_prompts,
+)
 from assent.rounds.pairs import pair_choice
 from assent.rounds.promotion import ask_people, by_people, spread
 from assent.rounds.trajectory import Point, Recorder
@@ -196,7 +201,7 @@ class PeopleGround:
             store,
             workspace.model(policy),
             workspace.tokenizer(policy),
-            self._fitting(policy, store.prompts("train")),
+            self._fitting(policy, distinct(store.prompts("train"))),
             count=settings.loop.judgements_per_round - _new_judgements(store),
             sampler_id=store.add_sampler(policy.id, sampling.model_dump(mode="json"), "assent"),
             sampling=sampling,

@@ -4,7 +4,7 @@ import json
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +19,7 @@ from assent.config.base import Settings
 from assent.config.files import write_file
 from assent.config.load import load_settings
 from assent.config.project import ProjectSettings
-from assent.errors import ConfigError, ProjectError, StoreError
+from assent.errors import AssentError, ConfigError, ProjectError, StoreError
 from assent.models.loading import choose_device, load_causal_lm, load_tokenizer
 from assent.store import Artifact, ModelVersion, NewModelVersion, NewRun, Project
 from assent.store.project import RUNS_FOLDER
@@ -115,7 +115,7 @@ class Workspace:
             folder = self.folder(name)
             artifact = self.kept(folder.model, stage, name)
             if artifact is None:
-                with self.timed(name):
+                with self._failing(name), self.timed(name):
                     train(folder)
                 artifact = self.project.artifacts.adopt_folder(folder.model, stage, name)
             made = store.add_model_version(
@@ -134,6 +134,16 @@ class Workspace:
         if run.status != "done":
             store.finish_run(name)
         return made
+
+    @contextmanager
+    def _failing(self, name: str) -> Iterator[None]:
+        """Record that a run was refused or stopped by an error, and why; it may be begun again."""
+        try:
+            yield
+        except AssentError as error:
+            with suppress(AssentError):  # a full disk is told of once
+                self.project.store.finish_run(name, "failed", problem=str(error))
+            raise
 
     def _settings_of_run(self, name: str, settings: Settings) -> dict[str, Any]:
         """The settings as the run recorded them where they mean the same, else as they are now.

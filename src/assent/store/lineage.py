@@ -66,7 +66,10 @@ def start_run(connection: Connection, new: NewRun, now: str) -> StoredRun:
         return find_run(connection, id_)
     for name, value in content.items():
         if stored[name] != value:
-            message = f"run {id_} exists with another {name}; start this one under another id"
+            message = (
+                f"run {id_} exists with another {name}; go on with what it was begun with (its "
+                "settings are in runs/, in the folder of its name), or begin another run or project"
+            )
             raise IdempotencyConflict(message)
     if stored["status"] in ("failed", "interrupted"):
         again = {"status": "running", "finished_at": None, "problem": None}

@@ -18,12 +18,13 @@ from assent.config.loop import LoopSettings
 from assent.config.ppo import PpoSettings
 from assent.errors import AssentError, ConfigError, DataError, NewerSchema, ProjectBusy
 from assent.rounds.loop import loop_status, run_loop
+from assent.rounds.material import distinct
 from assent.rounds.single import run_stage
 from assent.rounds.trajectory import point_steps
 from assent.rounds.workspace import open_workspace
-from assent.store import Project, backup_project, check_project
+from assent.store import Project, StoredPrompt, backup_project, check_project
 from assent.store.identity import canonical_json, sha256_hex
-from assent.types import SilentProgress
+from assent.types import PromptKind, SilentProgress
 
 SILENT = SilentProgress()
 
@@ -365,3 +366,26 @@ def test_runs_of_other_settings_do_not_count(copied: Path) -> None:
     file.write_text(changed, encoding="utf-8")
     with pytest.raises(AssentError, match="run sft exists with another settings_sha256"):
         run_loop(copied, rounds=None, progress=SILENT)
+
+
+def test_a_refused_stage_is_recorded_as_failed_and_not_advised(copied: Path) -> None:
+    nowhere = ["ppo.reward.kind=callable", "ppo.reward.function=nowhere:nothing"]
+    with pytest.raises(AssentError, match="nowhere"):
+        stage(copied, "ppo", nowhere)
+    with Project.open(copied) as project:
+        run = project.store.run("ppo-1")
+        assert run.status == "failed"
+        assert "nowhere" in str(run.problem)
+        assert check_project(project) == []
+    assert loop_status(copied)["next"].startswith("complete")
+    assert stage(copied, "ppo", ["ppo.updates=1"])["run"] == "ppo-2"
+
+
+def test_a_prompt_that_came_in_several_files_is_asked_once() -> None:
+    def prompt(number: int, text: str, kind: PromptKind = "plain") -> StoredPrompt:
+        return StoredPrompt(
+            id=str(number), text=text, kind=kind, source=f"file-{number}", split="train", group="g"
+        )
+
+    given = [prompt(0, "Who?"), prompt(1, "What?"), prompt(2, "Who?"), prompt(3, "Who?", "user")]
+    assert [prompt.id for prompt in distinct(given)] == ["0", "1", "3"]
