@@ -36,9 +36,9 @@ class PretrainSettings(Settings):
     """How a base model learns the world's mixed corpus."""
 
     shape: ModelShape = ModelShape()
-    steps: PositiveInt = 2400
+    steps: PositiveInt = 4200
     """Optimiser steps; documents are repeated as needed."""
-    batch_size: PositiveInt = 16
+    batch_size: PositiveInt = 8
     """Documents an optimiser step."""
     checkpoint_every: PositiveInt = 400
     """Steps between states that an interrupted run goes on from."""
