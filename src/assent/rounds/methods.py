@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from assent.config.stages import POLICY
-from assent.rounds import stages
-from assent.rounds.best_of_stages import best_of_n, raft
 from assent.rounds.language_stages import constitutional, ilf
-from assent.rounds.policy_gradient_stages import grpo, rloo
 from assent.rounds.preference_stages import dpo, kto
-from assent.rounds.trajectory import point_steps
+from assent.rounds.rewarded_stages import best_of_n, grpo, ppo, raft, rloo
 from assent.rounds.workspace import Workspace
 from assent.store import ModelVersion, Snapshot
 from assent.training.points import OnPoint
@@ -63,30 +60,8 @@ class Method:
     """Without a reward it learns from judgements; otherwise from other things that people say."""
 
 
-def _ppo(
-    workspace: Workspace,
-    name: str,
-    *,
-    policy: ModelVersion,
-    reference: ModelVersion,
-    reward_model: ModelVersion | None,
-    snapshot: Snapshot | None,  # noqa: ARG001 - PPO sees judgements through the reward model
-    points: int = 0,
-    on_point: OnPoint | None = None,
-) -> ModelVersion:
-    return stages.ppo(
-        workspace,
-        name,
-        policy=policy,
-        reference=reference,
-        reward_model=reward_model,
-        points=point_steps(workspace.settings.ppo.updates, points) if points else (),
-        on_point=on_point,
-    )
-
-
 _METHODS = (
-    Method("ppo", _ppo),
+    Method("ppo", ppo),
     Method("rloo", rloo),
     Method("grpo", grpo),
     Method("best-of-n", best_of_n),

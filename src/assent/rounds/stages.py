@@ -2,13 +2,10 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from assent.config.best_of import BestOfNSettings
 from assent.config.loop import AlmanacSettings
-from assent.config.policy_gradient import RlSettings
 from assent.config.rewards import ModelReward, RewardSource
 from assent.config.stages import section_of
 from assent.errors import DataError
@@ -22,31 +19,22 @@ from assent.rounds.material import (
     demonstrations_of,
     reference_samples,
     reward_examples,
-    train_prompts,
 )
-from assent.rounds.pretraining_texts import pretraining_texts
 from assent.rounds.workspace import Workspace
 from assent.store import ModelVersion, NewDemonstration, Snapshot
 from assent.training.asked import PromptMix
-from assent.training.points import OnPoint
-from assent.training.ppo import train_ppo
 from assent.training.pretrain import train_base
 from assent.training.reward import train_reward
 from assent.training.reward_data import axis_weights
 from assent.training.reward_ensemble import train_ensemble
 from assent.training.run_folder import RunFolder
 from assent.training.sft import train_sft
-from assent.types import Demonstration, Progress, RewardFunction
+from assent.types import Demonstration, RewardFunction
 from assent.worlds.almanac import build_tokenizer, demonstrations, pretraining_documents
 
 logger = logging.getLogger(__name__)
 
 DEMONSTRATOR = "demonstrators"
-
-Rewarding_contra = TypeVar(
-    "Rewarding_contra", bound=RlSettings | BestOfNSettings, contravariant=True
-)
-"""Settings of a stage that optimises a reward."""
 
 
 def pretrain(workspace: Workspace) -> ModelVersion:
@@ -163,109 +151,6 @@ def reward(
     return workspace.run(
         name, "reward", train, settings=settings, parent=parent,
         parents={"reference": reference}, snapshot_id=snapshot.id,
-    )  # fmt: skip
-
-
-def ppo(
-    workspace: Workspace,
-    name: str,
-    *,
-    policy: ModelVersion,
-    reference: ModelVersion,
-    reward_model: ModelVersion | None,
-    points: Sequence[int] = (),
-    on_point: OnPoint | None = None,
-) -> ModelVersion:
-    """PPO from a policy against what `ppo.reward` names, held near the reference."""
-    return rewarded(
-        workspace,
-        name,
-        "ppo",
-        workspace.settings.ppo,
-        lambda *given, **named: train_ppo(
-            *given, pretraining=pretraining_texts(workspace), **named
-        ),
-        policy=policy,
-        reference=reference,
-        reward_model=reward_model,
-        points=points,
-        on_point=on_point,
-    )
-
-
-class TrainRewarded(Protocol[Rewarding_contra]):
-    """Trains a policy against a reward; see `assent.training.ppo.train_ppo`."""
-
-    def __call__(
-        self,
-        policy: PreTrainedModel,
-        reference: PreTrainedModel | None,
-        tokenizer: PreTrainedTokenizerBase,
-        prompts: Sequence[str],
-        reward: RewardFunction,
-        settings: Rewarding_contra,
-        run: RunFolder,
-        /,
-        *,
-        seed: int,
-        mix: PromptMix,
-        points: Sequence[int],
-        on_point: OnPoint | None,
-        progress: Progress,
-    ) -> object:
-        """Train, and write `run.model`."""
-        ...
-
-
-def rewarded(
-    workspace: Workspace,
-    name: str,
-    stage: str,
-    settings: Rewarding_contra,
-    train: TrainRewarded[Rewarding_contra],
-    *,
-    policy: ModelVersion,
-    reference: ModelVersion,
-    reward_model: ModelVersion | None,
-    points: Sequence[int],
-    on_point: OnPoint | None,
-) -> ModelVersion:
-    """Run a stage that optimises a reward on the training prompts, and record what it made.
-
-    Args:
-        workspace: the project at work.
-        name: of the run and its model version.
-        stage: as the store names it.
-        settings: of the stage.
-        train: the stage.
-        policy: what it begins as.
-        reference: what it is held near.
-        reward_model: what it is rewarded with, unless the settings name another reward.
-        points: after which steps a checkpoint is kept and `on_point` called.
-        on_point: measures.
-    """
-
-    def run_in(run: RunFolder) -> None:
-        prompts = train_prompts(workspace)
-        train(
-            workspace.model(policy),
-            reference_model(workspace, policy, reference, has_adapter=settings.lora is not None),
-            workspace.tokenizer(policy),
-            [prompt.text for prompt in prompts],
-            reward_function(workspace, reward_model, settings.reward),
-            settings,
-            run,
-            seed=derive_seed(workspace.seed, name),
-            mix=prompt_mix(workspace, [prompt.kind for prompt in prompts], name),
-            points=points,
-            on_point=on_point,
-            progress=workspace.progress,
-        )
-
-    return workspace.run(
-        name, stage, run_in, settings=settings, parent=policy,
-        parents={"reference": reference} | ({"reward_model": reward_model} if reward_model else {}),
-        snapshot_id=reward_model.snapshot_id if reward_model else None,
     )  # fmt: skip
 
 
