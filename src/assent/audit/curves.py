@@ -1,4 +1,4 @@
-"""Gold and proxy of each prompt at the points of training, wherever gold comes from.
+"""Gold and proxy of each prompt at the points of training, where gold is known of any text.
 
 In the embedded world the loop enumerated them as it went, and wrote them into the run's folder.
 Elsewhere checkpoints are sampled and a gold reward scores them: a reward model that was never
@@ -74,22 +74,6 @@ class GoldCurve:
         return np.array([point.gold for point in self.points])
 
 
-def gold_curve(evidence: Evidence) -> GoldCurve:
-    """Gold along the run that made the model, as far as the model itself.
-
-    Raises:
-        NotAuditable: no run with a reward model made it, or nothing here knows gold.
-    """
-    evidence.require_role("reward_model", "reward model")
-    version = evidence.subject.version
-    if version is None or version.run_id is None:
-        message = f"{evidence.subject.name} was made by no run of this project"
-        raise NotAuditable(message)
-    if evidence.subject.world is not None:
-        return _enumerated(evidence, version)
-    return _sampled(evidence, version)
-
-
 def gold_reward(evidence: Evidence) -> tuple[RewardFunction, str]:
     """Gold as a function of texts, and its name.
 
@@ -109,14 +93,14 @@ def gold_reward(evidence: Evidence) -> tuple[RewardFunction, str]:
         return worth, "the embedded world"
     if source is None:
         message = (
-            "nothing here knows gold: set audits.gold to a reward model that was never trained on, "
-            "a program or a server"
+            "nothing here knows gold of any text: set audits.gold to a reward model that was never "
+            "trained on, a program or a server"
         )
         raise NotAuditable(message)
     return open_reward(source, None, evidence.subject.device), f"audits.gold ({source.kind})"
 
 
-def _enumerated(evidence: Evidence, version: ModelVersion) -> GoldCurve:
+def enumerated_curve(evidence: Evidence, version: ModelVersion) -> GoldCurve:
     """What the loop wrote at each point; the reference's point is that of the first run."""
     world = evidence.subject.world
     assert world is not None
@@ -181,20 +165,13 @@ def _first_run(evidence: Evidence) -> str | None:
     return runs[-1] if runs else None
 
 
-def _sampled(evidence: Evidence, version: ModelVersion) -> GoldCurve:
+def sampled_curve(evidence: Evidence, version: ModelVersion) -> GoldCurve:
     """Checkpoints of the run sampled on held-out prompts."""
     subject = evidence.subject
     gold, name = gold_reward(evidence)
     _, proxy = evidence.reward()
     reference = evidence.require_role("reference", "reference")
-    kept = [
-        one
-        for one in evidence.project.store.model_versions()
-        if one.run_id == version.run_id and _STEP.search(one.name)
-    ]
-    last = _STEP.search(version.name)
-    if last:
-        kept = [one for one in kept if _step(one) <= int(last[1])]
+    kept = checkpoints(evidence, version)
     if not kept:
         message = f"{subject.name} has no checkpoints to sample"
         raise NotAuditable(message)
@@ -216,7 +193,7 @@ def _sampled(evidence: Evidence, version: ModelVersion) -> GoldCurve:
             golds = np.array(checked_rewards(gold, asked, said)).reshape(shape)
             points.append(
                 CurvePoint(
-                    step=0 if one is reference else _step(one),
+                    step=0 if one is reference else step_of(one),
                     kl_nats=float(found.values["exact"].mean()),
                     gold=golds.mean(1),
                     proxy=proxies.mean(1),
@@ -234,6 +211,18 @@ def _sampled(evidence: Evidence, version: ModelVersion) -> GoldCurve:
     )
 
 
-def _step(version: ModelVersion) -> int:
+def checkpoints(evidence: Evidence, version: ModelVersion) -> list[ModelVersion]:
+    """Those that the run of a model kept, as far as the model itself, in order of steps."""
+    kept = [
+        one
+        for one in evidence.project.store.model_versions()
+        if one.run_id == version.run_id and _STEP.search(one.name)
+    ]
+    last = _STEP.search(version.name)
+    return [one for one in kept if not last or step_of(one) <= int(last[1])]
+
+
+def step_of(version: ModelVersion) -> int:
+    """After how many steps a checkpoint was kept; 0 for what is none."""
     found = _STEP.search(version.name)
     return int(found[1]) if found else 0

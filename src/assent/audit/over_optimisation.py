@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from assent.audit.almanac import measured_prompts
 from assent.audit.best_of import best_of_reference, law_table, peak_estimate
-from assent.audit.curves import GoldCurve, gold_curve, gold_reward
+from assent.audit.curves import GoldCurve, gold_reward
 from assent.audit.estimating import ends, mean_over, missing
 from assent.audit.evidence import Evidence
+from assent.audit.gold import gold_curve
 from assent.audit.length import judged_wins
 from assent.audit.subject import Estimate, Figure, ItemRecord, Measured, Subject
+from assent.errors import NotAuditable
 from assent.stats.intervals import wilson
 from assent.stats.paired import peak_and_fall
 from assent.stats.scaling import GaoFit, Law, covariance_tests, fit_gao
@@ -92,7 +94,7 @@ class OverOptimisation:
             "reward_model": reward.weights_sha256,
             "reference": evidence.require_role("reference", "reference").weights_sha256,
         }
-        if subject.world is None:
+        if subject.world is None and subject.settings.gold is not None:
             gold_reward(evidence)
             return behind
         curve = gold_curve(evidence)
@@ -105,7 +107,7 @@ class OverOptimisation:
         evidence = Evidence(subject)
         curve = gold_curve(evidence)
         found = describe(curve, level=subject.settings.level)
-        bon = best_of_reference(evidence)
+        bon = _best_of(evidence)
         return Measured(
             figures=[*found.figures, bon[0]],
             records=found.records,
@@ -235,6 +237,14 @@ def stop_reason(curve: GoldCurve, *, planned: int, level: float = 0.95) -> str |
         f"at step {last.step} (KL {last.kl_nats:.2f} nats) gold has fallen by {fall.estimate:.3f} "
         f"[{fall.interval[0]:.3f}, {fall.interval[1]:.3f}] from its peak"
     )
+
+
+def _best_of(evidence: Evidence) -> tuple[Estimate, dict[str, Any] | str]:
+    """Best-of-n of the reference, where gold is known of any text and not of judged ones alone."""
+    try:
+        return best_of_reference(evidence)
+    except NotAuditable as error:
+        return missing("peak_best_of_n", str(error)), str(error)
 
 
 def _is_reference(subject: Subject) -> bool:

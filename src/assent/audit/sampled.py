@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.config.ppo import SamplingSettings
+from assent.models.rewards import checked_rewards
 from assent.models.sampling import Rollouts, sample
 from assent.models.scoring import autocast, chunks
 from assent.models.tokens import Rows, decode_responses, encode_prompts, end_ids
@@ -25,6 +26,7 @@ from assent.objectives.logprobs import entropy_from_logits
 from assent.objectives.masks import position_ids, zero_outside
 from assent.objectives.seeds import generator
 from assent.stats.intervals import bootstrap_mean
+from assent.stats.scaling import within_prompt_covariance
 from assent.types import PromptKind, RewardFunction
 
 RESAMPLES = 2000
@@ -41,6 +43,16 @@ class MeasuredPrompt:
 
 
 @dataclass(frozen=True, slots=True)
+class ByPrompt:
+    """Gold beside the learned reward, for each of the different prompts in order."""
+
+    gold: list[float]
+    proxy: list[float]
+    covariance: list[float]
+    """Of the two over the responses to each prompt; empty where one was answered only once."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sampled:
     """One point of a trajectory."""
 
@@ -48,6 +60,8 @@ class Sampled:
     """Named as in `summary.json`: each figure with its interval, and `by_kind`."""
     responses: list[str]
     """One to each prompt."""
+    by_prompt: ByPrompt | None = None
+    """Where gold was measured."""
 
 
 class SampledMeasure:
@@ -77,8 +91,14 @@ class SampledMeasure:
         self.seed, self.precision = seed, precision
         self._tokens = encode_prompts(tokenizer, [prompt.text for prompt in self.prompts])
 
-    def measure(self, policy: PreTrainedModel, reward: RewardFunction) -> Sampled:
-        """Sample one response to each prompt and measure it."""
+    def measure(
+        self, policy: PreTrainedModel, reward: RewardFunction, gold: RewardFunction | None = None
+    ) -> Sampled:
+        """Sample one response to each prompt and measure it, with gold where something knows it.
+
+        Raises:
+            RewardError: gold gave a value that is not finite, or not one for each response.
+        """
         values: dict[str, list[float]] = {
             name: [] for name in ("kl_nats", "entropy_nats", "length")
         }
@@ -94,7 +114,12 @@ class SampledMeasure:
             responses += decode_responses(
                 self.tokenizer, drawn.rows.responses, drawn.rows.response_mask
             )
-        values["proxy"] = list(reward([prompt.text for prompt in self.prompts], responses))
+        asked = [prompt.text for prompt in self.prompts]
+        values["proxy"] = list(reward(asked, responses))
+        by_prompt = None
+        if gold is not None:
+            values["gold"] = list(checked_rewards(gold, asked, responses))
+            by_prompt = beside_gold(asked, values["proxy"], values["gold"])
         arrays = {name: np.array(found, dtype=np.float64) for name, found in values.items()}
         everywhere = np.ones(len(self.prompts), dtype=bool)
         kinds = np.array([prompt.kind for prompt in self.prompts])
@@ -106,7 +131,7 @@ class SampledMeasure:
                 for kind in dict.fromkeys(kinds.tolist())
             },
         }
-        return Sampled(figures, responses)
+        return Sampled(figures, responses, by_prompt)
 
     def _draw(self, policy: PreTrainedModel, part: slice) -> Rollouts:
         return sample(
@@ -150,7 +175,10 @@ class SampledMeasure:
             ("proxy_mean", "proxy_ci", "proxy"),
             ("length", "length_ci", "length"),
             ("entropy_nats", "entropy_ci", "entropy_nats"),
+            ("gold_mean", "gold_ci", "gold"),
         ):
+            if key not in values:
+                continue
             figures[name] = float(values[key][chosen].mean())
             figures[ends] = self._interval(values[key][chosen], chosen)
         return figures
@@ -168,3 +196,23 @@ class SampledMeasure:
             return None
         interval = bootstrap_mean(values, groups, resamples=RESAMPLES, seed=0)
         return [interval.low, interval.high]
+
+
+def beside_gold(prompts: Sequence[str], proxy: Sequence[float], gold: Sequence[float]) -> ByPrompt:
+    """Means over the responses to each of the different prompts, in order of first appearance.
+
+    The covariance is taken over as many responses a prompt as the least asked prompt has.
+    """
+    places: dict[str, list[int]] = {}
+    for place, prompt in enumerate(prompts):
+        places.setdefault(prompt, []).append(place)
+    proxies, golds = np.asarray(proxy, dtype=np.float64), np.asarray(gold, dtype=np.float64)
+    fewest = min(len(found) for found in places.values())
+    square = np.array([found[:fewest] for found in places.values()])
+    return ByPrompt(
+        gold=[float(golds[found].mean()) for found in places.values()],
+        proxy=[float(proxies[found].mean()) for found in places.values()],
+        covariance=within_prompt_covariance(proxies[square], golds[square]).tolist()
+        if fewest > 1
+        else [],
+    )

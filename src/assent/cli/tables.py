@@ -16,6 +16,7 @@ from assent.report.findings import (
     marks,
     number,
     promotion_sentence,
+    stop_sentences,
     waiting_sentence,
 )
 from assent.report.summary import Bounds, Point, Summary, parse_summary
@@ -39,7 +40,7 @@ def print_loop_table(summary: Mapping[str, Any], console: Console | None = None)
     console.print(headline(found), markup=False)
     if found.trajectory:
         console.print(_table(found), crop=False)
-    for sentence in baseline_sentences(found):
+    for sentence in [*stop_sentences(found), *baseline_sentences(found)]:
         console.print(sentence, markup=False)
     if found.waiting is None:
         console.print(promotion_sentence(found), markup=False)

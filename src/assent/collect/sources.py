@@ -29,6 +29,8 @@ from assent.types import Prompt
 REWARD: Final = "reward"
 PROMOTION: Final = "promotion"
 """Purposes of comparisons that choose a checkpoint begin so."""
+GOLD: Final = "gold"
+"""Purposes of comparisons that say whether a round made things better begin so."""
 CHECK: Final = "check"
 """The purpose of comparisons with a known answer, and the source of prompts written for them."""
 EVERYBODY: Final = 1_000_000
@@ -112,14 +114,14 @@ def comparison_tasks(
 
 
 def waiting_tasks(store: Store, settings: LabellingSettings, *, seed: int) -> Made:
-    """Make tasks of all that waits for people: the newest round, and what promotes a checkpoint.
+    """Make tasks of all that waits for people: the newest round, and what is held out from it.
 
     A server calls this when it starts and when it has nothing left to hand out, so what the loop
     asks while people judge reaches them.
     """
     found = comparison_tasks(store, settings, seed=seed)
     for purpose in store.browser.purposes():
-        if purpose.startswith(PROMOTION):
+        if purpose.startswith((PROMOTION, GOLD)):
             more = comparison_tasks(
                 store, settings, seed=seed, purpose=purpose, judged_by_nobody=True
             )

@@ -38,7 +38,11 @@ class LoopSettings(Settings):
     responses_per_point: PositiveInt = 128
     """Responses to held-out prompts sampled at each point; the embedded world needs none."""
     stop_when_gold_falls: bool = False
-    """End PPO at the point from which more reward means less gold; in the embedded world only."""
+    """End a round at the point from which more reward means less gold, where the embedded world or
+    `audits.gold` knows gold. Otherwise people are asked after each round whether they prefer its
+    policy to the one before, and the loop ends where they do not."""
+    gold_comparisons: PositiveInt = 100
+    """Held-out comparisons after each round that people are asked for then."""
     promotion: PromotionSettings = PromotionSettings()
 
 

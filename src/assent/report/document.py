@@ -61,7 +61,12 @@ def report_markdown(summary: Summary | None, suite: Suite | None) -> str:
     if suite is not None:
         lines += [headline(suite), ""]
     if summary is not None:
-        lines += [findings.headline(summary), findings.fall_sentence(summary), ""]
+        lines += [
+            findings.headline(summary),
+            *findings.stop_sentences(summary),
+            findings.fall_sentence(summary),
+            "",
+        ]
     if suite is None:
         lines += ["No audits were run: `assent audit run DIR`.", ""]
         return "\n".join(lines)

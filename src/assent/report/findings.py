@@ -175,6 +175,15 @@ def fall_sentence(summary: Summary) -> str:
     return " ".join(sentence for sentence in sentences if sentence)
 
 
+def stop_sentences(summary: Summary) -> list[str]:
+    """For each round that was ended early, why."""
+    return [
+        _sentence(f"Round {result.round} was stopped: {result.stopped}")
+        for result in summary.rounds
+        if result.stopped
+    ]
+
+
 def curve_in_words(curve: Curve) -> str:
     """What the plot of a round shows, for whoever cannot see it."""
     start, peak, end = curve.start, curve.peak, curve.end

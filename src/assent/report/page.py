@@ -55,6 +55,7 @@ def render(summary: Summary, audits: str = "") -> str:
             for kind, figures in curve.end.by_kind.items()
         ],
         fall=findings.fall_sentence(summary),
+        stops=findings.stop_sentences(summary),
         promotion=findings.promotion_sentence(summary),
         plots=[
             RewardPlot(curve.round, drawing, findings.curve_in_words(curve))

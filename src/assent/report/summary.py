@@ -71,6 +71,8 @@ class RoundResult(SummaryPart):
     annotators: Count | None = None
     reward_model: RewardModelResult | None = None
     policy: PolicyResult | None = None
+    stopped: str | None = None
+    """Why its training, or the loop after it, was ended early."""
 
 
 class KindFigures(SummaryPart):

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from transformers import PreTrainedModel
 
 from assent.audit.almanac import (
@@ -13,8 +12,6 @@ from assent.audit.almanac import (
     measured_prompts,
     off_grammar,
 )
-from assent.audit.curves import CurvePoint, GoldCurve
-from assent.audit.over_optimisation import stop_reason
 from assent.audit.reward_accuracy import Rule
 from assent.collect.asking import ask_comparisons
 from assent.collect.judging import judge_all
@@ -25,9 +22,9 @@ from assent.rounds.ground import Choice, Findings, RoundResult
 from assent.rounds.material import reference_samples
 from assent.rounds.pairs import pair_choice
 from assent.rounds.promotion import promote, spread
+from assent.rounds.stopping import Measured, fall_of, reason_to_stop
 from assent.rounds.trajectory import Point, Recorder
 from assent.rounds.workspace import Workspace
-from assent.stats.paired import peak_and_fall
 from assent.store import ModelVersion
 from assent.training.run_folder import RunFolder
 from assent.types import Judge
@@ -119,6 +116,9 @@ class AlmanacGround:
             progress=workspace.progress,
         )
 
+    def standstill(self, number: int, newer: ModelVersion, older: ModelVersion) -> None:
+        """Nothing: gold is known at every point of a round, so the round itself ends there."""
+
     def _judges(self) -> Mapping[str, Judge]:
         """Everybody who judges, by annotator id."""
         name, store = self._settings.annotator, self._workspace.project.store
@@ -168,7 +168,7 @@ class AlmanacGround:
         return Findings(
             annotator=self._settings.annotator,
             prompts={"test": len(test), "train": len(train)},
-            fall=gold_fall(points, test, rounds[-1].number),
+            fall=fall_of(points, facts_of(test), rounds[-1].number),
             examples=self._examples(points, test),
             limits=LIMITS,
             intervals=INTERVALS,
@@ -178,24 +178,8 @@ class AlmanacGround:
     def _stop_reason(self, points: list[Point]) -> str | None:
         """Why PPO should end at the last of the points, if it should."""
         test, _ = measured_prompts(self._world)
-        curve = GoldCurve(
-            points=[
-                CurvePoint(
-                    step=one.step,
-                    kl_nats=float(one.figures["kl_nats"]),
-                    gold=np.array(one.gold),
-                    proxy=np.array(one.proxy),
-                    covariance=np.array(one.covariance),
-                    figures=one.figures,
-                )
-                for one in points
-            ],
-            prompts=[prompt.text for prompt in test],
-            clusters=[prompt.fact.group for prompt in test],
-            strata=[prompt.fact.kind for prompt in test],
-            source="the embedded world",
-        )
-        return stop_reason(curve, planned=self._workspace.settings.loop.points_per_round)
+        planned = self._workspace.settings.loop.points_per_round
+        return reason_to_stop(points, facts_of(test), "the embedded world", planned=planned)
 
     def _instrument(self, reference: ModelVersion) -> AlmanacMeasure:
         if self._measure is None:
@@ -255,36 +239,6 @@ class AlmanacGround:
         return shown
 
 
-def gold_fall(points: list[Point], prompts: list[AlmanacPrompt], last_round: int) -> dict[str, Any]:
-    """How far gold falls from peak to end; peak and fall on different halves of the facts."""
-    groups = [prompt.fact.group for prompt in prompts]
-    half = np.array([place % 2 == 0 for place in _places_within_kind(prompts)])
-    found = peak_and_fall(
-        np.array([point.gold for point in points]),
-        half=half,
-        clusters=groups,
-        strata=[prompt.fact.kind for prompt in prompts],
-        resamples=2000,
-        seed=0,
-    )
-    return {
-        "gold_fall": found.fall,
-        "ci": [found.interval.low, found.interval.high],
-        "peaks": list(found.peaks),
-        "n": len(prompts),
-        "round": last_round,
-        "method": (
-            "peak located on half of the facts, fall to the last point measured on the other half, "
-            "both ways round and averaged; 95 % bootstrap over facts within each kind"
-        ),
-    }
-
-
-def _places_within_kind(prompts: list[AlmanacPrompt]) -> list[int]:
-    """For each prompt, the how-manieth fact of its kind it asks about, so that halves are alike."""
-    seen: dict[str, dict[str, int]] = {}
-    places = []
-    for prompt in prompts:
-        facts = seen.setdefault(prompt.fact.kind, {})
-        places.append(facts.setdefault(prompt.fact.group, len(facts)))
-    return places
+def facts_of(prompts: Sequence[AlmanacPrompt]) -> list[Measured]:
+    """What gold is measured on: prompts, each about a fact of a kind."""
+    return [Measured(prompt.text, prompt.fact.group, prompt.fact.kind) for prompt in prompts]

@@ -67,6 +67,8 @@ class RoundResult:
     policy: ModelVersion
     checkpoints: list[ModelVersion]
     points: list[Point]
+    stopped: str | None = None
+    """Why its training, or the loop after it, was ended early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,18 @@ class Ground(Protocol):
 
     def ask(self, number: int, policy: ModelVersion) -> Waiting | None:
         """Ask the comparisons of a round; None when there are judgements enough to go on."""
+        ...
+
+    def standstill(
+        self, number: int, newer: ModelVersion, older: ModelVersion
+    ) -> Waiting | str | None:
+        """What a round waits for before it may begin, or why it should not; None to go on.
+
+        Args:
+            number: of the round that would begin.
+            newer: the policy that the round before it made.
+            older: what that round began with.
+        """
         ...
 
     def promote(

@@ -1,7 +1,7 @@
 """The loop: base, SFT, rounds of asking, reward model and PPO, a promotion; any step resumes."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,15 @@ from assent.rounds.methods import METHODS
 from assent.rounds.model_judging import PURPOSES, ask_model
 from assent.rounds.people import PeopleGround, standing
 from assent.rounds.summary import write_summary
-from assent.rounds.trajectory import read_points
+from assent.rounds.trajectory import read_points, why_stopped
 from assent.rounds.workspace import Workspace, open_workspace, project_settings
 from assent.store import ModelVersion, NewModelVersion, Project, Snapshot
 from assent.store.project import RUNS_FOLDER, SETTINGS_FILE
 from assent.types import Progress
 
 CHOICES_FILE = "promotion.json"
+HALT_FILE = "halted.json"
+"""After which round the loop was ended early, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +57,36 @@ def run_loop(root: Path, *, rounds: int | None, progress: Progress) -> dict[str,
     with open_workspace(root, progress, overrides=overrides) as workspace:
         ground = ground_of(workspace)
         reference = stages.reference_policy(workspace, ground.begin())
-        policy = reference
+        before = policy = reference
         results: list[RoundResult] = []
         for number in range(1, rounds_of(workspace) + 1):
+            if results and begun(workspace.project) < number:
+                held = ground.standstill(number, policy, before)
+                if isinstance(held, Waiting):
+                    return write_summary(workspace, ground, results, {}, held)
+                if held is not None:
+                    results[-1] = replace(results[-1], stopped=held)
+                    break
             trained = _round(workspace, ground, number, policy, reference)
             if isinstance(trained, Waiting):
                 return write_summary(workspace, ground, results, {}, trained)
-            policy = trained.policy
+            before, policy = policy, trained.policy
             points = read_points(workspace.folder(policy.name))
             audit_round(workspace, f"round-{number}", policy, reference)
             results.append(
                 RoundResult(
-                    number, trained.snapshot, trained.reward, policy, trained.checkpoints, points
+                    number,
+                    trained.snapshot,
+                    trained.reward,
+                    policy,
+                    trained.checkpoints,
+                    points,
+                    why_stopped(workspace.folder(policy.name)),
                 )
             )
         with workspace.timed("promotion"):
             choices = _promote(workspace, ground, results, reference)
+        _note_halt(workspace, results)
         return write_summary(workspace, ground, results, choices, None)
 
 
@@ -127,6 +143,10 @@ def _next_command(project: Project, root: Path) -> str:
         if run.status != "done" and run.stage != AUDIT and not (alone and run.status == "failed"):
             command = f"train {run.stage} {root} --resume" if alone else f"loop run {root}"
             return f"goes on with {run.id}: assent {command}"
+    halt = root / RUNS_FOLDER / HALT_FILE
+    if halt.exists():
+        found = json.loads(halt.read_text(encoding="utf-8"))
+        return f"stopped after round {found['round']}: {found['reason']}; assent report {root}"
     done = sum(run.stage in POLICY and run.id.startswith("round-") for run in runs)
     wanted = project_settings(project).loop.rounds
     if done < wanted or not (project.root / RUNS_FOLDER / CHOICES_FILE).exists():
@@ -224,3 +244,13 @@ def _promote(
         json.dumps({name: choice.version.id for name, choice in found.items()}) + "\n",
     )
     return found
+
+
+def _note_halt(workspace: Workspace, results: list[RoundResult]) -> None:
+    """Keep why the loop ended before its last round, for `loop status`; or that it did not."""
+    file = workspace.project.root / RUNS_FOLDER / HALT_FILE
+    if len(results) >= rounds_of(workspace):
+        file.unlink(missing_ok=True)
+        return
+    last = results[-1]
+    write_file(file, json.dumps({"round": last.number, "reason": last.stopped}) + "\n")

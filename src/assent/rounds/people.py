@@ -18,8 +18,10 @@ from assent.collect.judging import BY_MODEL
 from assent.collect.sources import comparison_tasks
 from assent.config.project import ProjectSettings
 from assent.errors import ConfigError, DataError
+from assent.models.reward_sources import open_reward
 from assent.rounds import stages
 from assent.rounds.ground import Choice, Findings, RoundResult, Waiting
+from assent.rounds.held_out import ask_after, reason_to_halt, waits
 from assent.rounds.material import (
     base_model,
     distinct,
@@ -28,7 +30,8 @@ from assent.rounds.material import (
 )
 from assent.rounds.pairs import pair_choice
 from assent.rounds.promotion import ask_people, by_people, spread
-from assent.rounds.trajectory import Point, Recorder
+from assent.rounds.stopping import Measured, fall_of, reason_to_stop
+from assent.rounds.trajectory import Answer, Point, Recorder
 from assent.rounds.workspace import Workspace
 from assent.store import ModelVersion, Project, Snapshot, Store, StoredPrompt
 from assent.training.asked import fitting_prompts
@@ -46,11 +49,17 @@ INTERVALS = {
     "reward-model accuracy and baselines": "95 % bootstrap over prompts, 2,000 resamples",
     "win rates": "95 % Wilson over comparisons",
 }
-LIMITS = (
+NO_TRUTH = (
     "No truth is known here: the learned reward says what it has learned to prefer, and only "
-    "held-out judgements of people say whether they agree.",
+    "held-out judgements of people say whether they agree."
+)
+GOLD_IS = (
+    "Gold is what audits.gold ({kind}) gives the same sampled responses: a measure closer to the "
+    "truth than the learned reward, not the truth itself."
+)
+ESTIMATES = (
     "KL and entropy are estimates from sampled responses: sums over the tokens of the exact figure "
-    "at each token.",
+    "at each token."
 )
 
 
@@ -66,7 +75,9 @@ class PeopleGround:
 
         Raises:
             DataError: there is no training prompt, or no base model.
+            ConfigError: the loop should stop where gold falls, and nobody knows gold.
         """
+        self._require_gold()
         train_prompts(self._workspace)
         return base_model(self._workspace)
 
@@ -74,22 +85,31 @@ class PeopleGround:
         """Sample responses to held-out prompts at every point.
 
         Raises:
-            ConfigError: the loop should stop where gold falls, and nobody knows gold here.
+            ConfigError, NotAModel: `audits.gold` cannot be used.
         """
-        if self._workspace.settings.loop.stop_when_gold_falls:
-            message = (
-                "loop.stop_when_gold_falls: nobody knows gold while this project trains; leave it "
-                "out and see `assent audit run` with audits.gold"
-            )
-            raise ConfigError(message)
+        workspace = self._workspace
         measure = self._instrument(reference)
-        scorer = stages.reward_function(self._workspace, reward)
+        scorer = stages.reward_function(workspace, reward)
+        source = workspace.settings.audits.gold
+        gold = open_reward(source, None, workspace.device) if source else None
 
         def sample_responses(step: int, policy: PreTrainedModel) -> Point:
-            found = measure.measure(policy, scorer)
-            return Point(step, found.figures, [], [(text, None) for text in found.responses])
+            found = measure.measure(policy, scorer, gold)
+            answers: list[Answer] = [(text, None) for text in found.responses]
+            each = found.by_prompt
+            if each is None:
+                return Point(step, found.figures, [], answers)
+            return Point(step, found.figures, each.gold, answers, each.proxy, each.covariance)
 
-        return Recorder(run, sample_responses, "proxy_mean")
+        prompts = _measured_for_gold(self._measured(reference))
+        planned = workspace.settings.loop.points_per_round
+
+        def stop(points: list[Point]) -> str | None:
+            return reason_to_stop(points, prompts, "audits.gold", planned=planned)
+
+        stops = gold is not None and workspace.settings.loop.stop_when_gold_falls
+        shown = "proxy_mean" if gold is None else "gold_mean"
+        return Recorder(run, sample_responses, shown, stop if stops else None)
 
     def ask(self, number: int, policy: ModelVersion) -> Waiting | None:
         """Draw the pairs of a round once, unless enough judgements are there already."""
@@ -101,6 +121,28 @@ class PeopleGround:
             self._draw_pairs(number, policy)
         self._ask_in_browser("reward", number)
         return _waiting(project, settings, number)
+
+    def standstill(
+        self, number: int, newer: ModelVersion, older: ModelVersion
+    ) -> Waiting | str | None:
+        """Where people alone know gold, whether they still prefer what was trained last.
+
+        Raises:
+            DataError: there is no validation prompt to compare on.
+        """
+        workspace, settings = self._workspace, self._workspace.settings
+        if not settings.loop.stop_when_gold_falls or settings.audits.gold is not None:
+            return None
+        prompts = self._fitting(newer, distinct(workspace.project.store.prompts("validation")))
+        if not prompts:
+            message = (
+                "loop.stop_when_gold_falls: there are no validation prompts to compare policies "
+                "on; import some, or set audits.gold"
+            )
+            raise DataError(message)
+        ask_after(workspace, number - 1, newer, older, prompts)
+        store = workspace.project.store
+        return waits(workspace.project, number) or reason_to_halt(store, settings, number - 1)
 
     def promote(
         self, checkpoints: Sequence[ModelVersion], reference: ModelVersion
@@ -140,12 +182,30 @@ class PeopleGround:
         return Findings(
             annotator="people",
             prompts=Counter(prompt.split for prompt in self._workspace.project.store.prompts()),
-            fall=None,
+            fall=_fall(rounds, prompts),
             examples=_examples(rounds, prompts),
-            limits=[*LIMITS, *_measured_on(prompts)],
+            limits=[*self._limits(), *_measured_on(prompts)],
             intervals=INTERVALS,
             annotators=judges,
         )
+
+    def _require_gold(self) -> None:
+        """Refuse to look for a fall of gold where a model judges and nothing else knows better."""
+        settings = self._workspace.settings
+        asks_nobody = settings.reward.judges == "model" and settings.audits.gold is None
+        if settings.loop.stop_when_gold_falls and asks_nobody:
+            message = (
+                'loop.stop_when_gold_falls: with reward.judges = "model" nobody knows gold; set '
+                "audits.gold to a reward model that was never trained on, a program or a server"
+            )
+            raise ConfigError(message)
+
+    def _limits(self) -> list[str]:
+        """What the figures cannot say."""
+        source = self._workspace.settings.audits.gold
+        if source is None:
+            return [NO_TRUTH, ESTIMATES]
+        return [GOLD_IS.format(kind=source.kind), ESTIMATES]
 
     def _instrument(self, reference: ModelVersion) -> SampledMeasure:
         if self._measure is None:
@@ -220,6 +280,8 @@ def standing(project: Project, settings: ProjectSettings) -> Waiting | None:
         return None
     named = {snapshot.name for snapshot in store.snapshots()}
     number = next(n for n in range(1, len(named) + 2) if f"round-{n}" not in named)
+    if settings.loop.stop_when_gold_falls and (held := waits(project, number)):
+        return held
     if number > settings.loop.rounds or not store.comparisons(purpose="reward", round=number):
         return None
     return _waiting(project, settings, number)
@@ -296,6 +358,26 @@ def _examples(
         }
         for number, prompt in enumerate(prompts[:EXAMPLES])
     ]
+
+
+def _measured_for_gold(prompts: Sequence[StoredPrompt]) -> list[Measured]:
+    """The different prompts among those measured, in order."""
+    texts = {prompt.text: prompt for prompt in reversed(prompts)}
+    return [
+        Measured(text, texts[text].group or text, texts[text].kind)
+        for text in dict.fromkeys(prompt.text for prompt in prompts)
+    ]
+
+
+def _fall(rounds: Sequence[RoundResult], prompts: Sequence[StoredPrompt]) -> dict[str, Any] | None:
+    """How far gold fell over all rounds, where every point has gold of the same prompts."""
+    points = [point for result in rounds for point in result.points]
+    measured = _measured_for_gold(prompts)
+    if len(points) < 2 or any(len(point.gold) != len(measured) for point in points):
+        return None
+    if len({prompt.group for prompt in measured}) < 4:
+        return None
+    return fall_of(points, measured, rounds[-1].number, things="groups of prompts")
 
 
 def _measured_on(prompts: Sequence[StoredPrompt]) -> list[str]:

@@ -91,7 +91,7 @@ def _play(
     """Comparisons of one candidate with the reference: wins (ties half) and judgements asked."""
     store, seed = workspace.project.store, workspace.seed
     prompts = store.prompts("validation")
-    mine = set(_compare(workspace, version, reference, prompts, purpose, games, halving))
+    mine = set(compare(workspace, version, reference, prompts, purpose, games, halving))
     comparisons = [
         comparison
         for comparison in store.comparisons(purpose=f"{purpose}/{version.name}", round=halving)
@@ -124,7 +124,7 @@ def ask_people(
     each = max(workspace.settings.loop.promotion.comparisons // len(candidates), 1)
     for version in candidates:
         if not workspace.project.store.comparisons(purpose=f"{purpose}/{version.name}"):
-            _compare(workspace, version, reference, prompts, purpose, each, 0)
+            compare(workspace, version, reference, prompts, purpose, each, 0)
 
 
 def by_people(
@@ -137,7 +137,7 @@ def by_people(
     """
     store = workspace.project.store
     each = max(workspace.settings.loop.promotion.comparisons // len(candidates), 1)
-    verdicts = _standing_verdicts(store)
+    verdicts = standing_verdicts(store)
     rates: list[tuple[float, int, ModelVersion]] = []
     judged = asked = 0
     enough = True
@@ -172,7 +172,7 @@ def by_people(
     return Choice(best, rule, wins / played, (interval.low, interval.high), judged)
 
 
-def _standing_verdicts(store: Store) -> dict[str, list[float]]:
+def standing_verdicts(store: Store) -> dict[str, list[float]]:
     """For each comparison what its standing judgements give the first response."""
     events = store.events()
     superseded = {event.supersedes for event in events}
@@ -184,7 +184,7 @@ def _standing_verdicts(store: Store) -> dict[str, list[float]]:
     return found
 
 
-def _compare(
+def compare(
     workspace: Workspace,
     version: ModelVersion,
     reference: ModelVersion,

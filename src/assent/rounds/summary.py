@@ -122,6 +122,7 @@ def _round(
             "steps": result.points[-1].step,
             "beta": workspace.settings.kl_coef,
         },
+        "stopped": result.stopped,
     }
 
 

@@ -74,6 +74,15 @@ def point_steps(updates: int, points: int) -> list[int]:
     return sorted(spaced | set(missing[: max(points - len(spaced), 0)]))
 
 
+def why_stopped(run: RunFolder) -> str | None:
+    """Why a run was ended early, if it was."""
+    file = run.path / STOPPED_FILE
+    if not file.exists():
+        return None
+    reason: str = json.loads(file.read_text(encoding="utf-8"))["reason"]
+    return reason
+
+
 def read_points(run: RunFolder) -> list[Point]:
     """The points of a run in order."""
     points = []
