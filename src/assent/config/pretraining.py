@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from assent.config.base import PositiveFloat, PositiveInt, Settings
-from assent.config.optimiser import OptimiserSettings
+from assent.config.optimiser import OptimiserSettings, Precision
 
 
 class ModelShape(Settings):
@@ -40,6 +40,8 @@ class PretrainSettings(Settings):
     """Optimiser steps; documents are repeated as needed."""
     batch_size: PositiveInt = 8
     """Documents an optimiser step."""
+    precision: Precision = "float32"
+    """Of the forward pass; the loss and the weights stay in float32."""
     checkpoint_every: PositiveInt = 400
     """Steps between states that an interrupted run goes on from."""
     optimiser: OptimiserSettings = Field(

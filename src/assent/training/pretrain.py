@@ -67,7 +67,7 @@ def train_base(
         stage="pretrain",
         batches=batches[: settings.steps],
         micro_batch_size=None,
-        precision="float32",
+        precision=settings.precision,
         checkpoint_every=settings.checkpoint_every,
         optimiser=settings.optimiser,
         seed=seed,
