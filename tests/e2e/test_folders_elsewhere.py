@@ -100,11 +100,11 @@ def test_policies_and_reward_models_load_in_transformers_peft_and_trl_with_nothi
         load_causal_lm(start), tokenizer, shown, SftSettings.model_validate(short), sft, seed=0
     )
     rewards = {}
-    for name, given in {"reward": {}, "reward-lora": adapting}.items():
+    for name, more in {"reward": {}, "reward-lora": adapting}.items():
         run = RunFolder(tmp_path / name)
         train_reward(
             reward_model_from(sft.model, seed=1), tokenizer, pairs, samples,
-            RewardSettings.model_validate(short | given), run, seed=0,
+            RewardSettings.model_validate(short | more), run, seed=0,
         )  # fmt: skip
         rewards[name] = run.model
     for name in ("mean", "average_weights"):

@@ -1,5 +1,7 @@
 """Arguments and options that several commands share."""
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -23,3 +25,10 @@ Plan = Annotated[
     typer.Option("--plan", help="Print schedule and memory before anything starts, and stop."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def with_settings(words: Sequence[str], config: Sequence[Path], overrides: Sequence[str]) -> str:
+    """A command with the settings that it was given, as it would be typed again."""
+    given = [word for file in config for word in ("-c", str(file))]
+    given += [word for override in overrides for word in ("--set", override)]
+    return shlex.join([*words, *given])

@@ -22,7 +22,7 @@ from assent.report.findings import (
 from assent.report.summary import Bounds, Point, Summary, parse_summary
 
 if TYPE_CHECKING:
-    from assent.rounds.planning import Plan
+    from assent.rounds.planner import Plan
 
 ROWS: Final = 10
 MIB: Final = 2**20

@@ -1,6 +1,5 @@
 """`assent train`: run one stage of a project by itself, or say beforehand what it will take."""
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +7,14 @@ from typing import Annotated
 import typer
 
 from assent.cli.interrupts import interruptible
-from assent.cli.options import AsJson, ConfigFiles, Overrides, Plan, ProjectFolder
+from assent.cli.options import (
+    AsJson,
+    ConfigFiles,
+    Overrides,
+    Plan,
+    ProjectFolder,
+    with_settings,
+)
 from assent.cli.output import print_json
 from assent.config.stages import TRAINING
 
@@ -86,6 +92,4 @@ def _plan(
 def resume_command(stage: str, project: Path, config: list[Path], overrides: list[str]) -> str:
     """The command that goes on with a run, its settings among it: they must be the same."""
     words = ["assent", "train", stage, str(project)]
-    words += [word for file in config for word in ("-c", str(file))]
-    words += [word for override in overrides for word in ("--set", override)]
-    return shlex.join([*words, "--resume"])
+    return f"{with_settings(words, config, overrides)} --resume"

@@ -7,18 +7,18 @@ from assent.training.footprint import Work
 
 
 def best_of_plan(
-    settings: BestOfNSettings, iterations: int, prompts: Sequence[int], positions: int | None
+    settings: BestOfNSettings, iterations: int, prompts: Sequence[int], too_long: int
 ) -> tuple[dict[str, int], Work]:
     """Schedule and work.
 
     Args:
         settings: of the stage.
         iterations: how often it draws.
-        prompts: tokens of each prompt.
-        positions: most tokens that the model reads; None where there is no limit.
+        prompts: tokens of each prompt that leaves room for a response.
+        too_long: how many do not.
     """
     longest, new = max(prompts, default=0), settings.sampling.max_new_tokens
-    tokens = min(longest + new, positions or longest + new)
+    tokens = longest + new
     rows = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
     drawn = iterations * settings.prompts * settings.n
     work = Work(
@@ -31,6 +31,7 @@ def best_of_plan(
     )
     schedule = {
         "prompts": len(prompts),
+        "too_long": too_long,
         "longest_prompt_tokens": longest,
         "iterations": iterations,
         "rollouts": drawn,

@@ -19,7 +19,13 @@ from assent.rounds.model_judging import PURPOSES, ask_model
 from assent.rounds.people import PeopleGround, standing
 from assent.rounds.summary import write_summary
 from assent.rounds.trajectory import read_points, why_stopped
-from assent.rounds.workspace import Workspace, open_workspace, project_settings
+from assent.rounds.workspace import (
+    NOTHING,
+    Given,
+    Workspace,
+    open_workspace,
+    project_settings,
+)
 from assent.store import ModelVersion, NewModelVersion, Project, Snapshot
 from assent.store.project import RUNS_FOLDER, SETTINGS_FILE
 from assent.types import Progress
@@ -37,7 +43,9 @@ class _Trained:
     checkpoints: list[ModelVersion]
 
 
-def run_loop(root: Path, *, rounds: int | None, progress: Progress) -> dict[str, Any]:
+def run_loop(
+    root: Path, *, rounds: int | None, progress: Progress, given: Given = NOTHING
+) -> dict[str, Any]:
     """Go on with a project's loop from where it stands; return the summary.
 
     Where people judge and their judgements are not enough yet, the pairs to judge are stored, and
@@ -48,13 +56,14 @@ def run_loop(root: Path, *, rounds: int | None, progress: Progress) -> dict[str,
         rounds: rounds in all, if not the project's own number; written into assent.toml where it is
             larger, so that the next call goes on to the same end.
         progress: shows every stage.
+        given: settings over the project's own; a run that was begun goes on with the same alone.
 
     Raises:
         As `open_workspace`, and what the stages raise; what was done before stays.
     """
     _record_rounds(root, rounds)
-    overrides = (f"loop.rounds={rounds}",) if rounds is not None else ()
-    with open_workspace(root, progress, overrides=overrides) as workspace:
+    files, overrides = given.with_rounds(rounds)
+    with open_workspace(root, progress, files=files, overrides=overrides) as workspace:
         ground = ground_of(workspace)
         reference = stages.reference_policy(workspace, ground.begin())
         before = policy = reference

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from assent.collect.judging import BY_MODEL
 from assent.config.rewards import RewardSource, wants_own_model
 from assent.config.stages import section_of
 from assent.errors import DataError
@@ -79,13 +80,24 @@ def _snapshot_of(workspace: Workspace, name: str) -> Snapshot:
 
     Its name holds the last event it covers: a process killed between the snapshot and the record of
     the run leaves one that a later run, with more judgements, does not mistake for its own.
+
+    Raises:
+        DataError: a model's judgements are wanted, and there are none.
     """
     store = workspace.project.store
     for run in store.runs():
         if run.id == name and run.snapshot_id is not None:
             return store.snapshot(run.snapshot_id)
     last = store.counts()["events"]
-    purposes = PURPOSES[workspace.settings.reward.judges]
+    judges = workspace.settings.reward.judges
+    purposes = PURPOSES[judges]
+    if BY_MODEL in purposes and not store.comparisons(purpose=BY_MODEL):
+        root = workspace.project.root
+        message = (
+            f"reward.judges = {judges!r}, and no model has judged anything in {root} yet; let one "
+            f"judge: assent judge {root}"
+        )
+        raise DataError(message)
     return store.take_snapshot(f"{name}-at-{last}", purposes=purposes, up_to_seq=last)
 
 

@@ -31,6 +31,22 @@ SECONDS_FILE = "seconds.json"
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """Settings that a command was given over those of the project."""
+
+    files: tuple[Path, ...] = ()
+    overrides: tuple[str, ...] = ()
+
+    def with_rounds(self, rounds: int | None) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+        """Files and overrides, a number of rounds among them."""
+        last = (f"loop.rounds={rounds}",) if rounds is not None else ()
+        return self.files, (*self.overrides, *last)
+
+
+NOTHING = Given()
+
+
+@dataclass(frozen=True, slots=True)
 class Workspace:
     """What the stages of one project share while a command runs."""
 

@@ -99,6 +99,79 @@ def test_plans_of_a_loop_name_what_is_left(
     assert (root / "summary.json").exists() is False
 
 
+def test_a_loop_takes_settings_and_names_them_when_it_is_interrupted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, more = tmp_path / "own", tmp_path / "more.toml"
+    make_own(root)
+    more.write_text("[loop]\njudgements_per_round = 9\n")
+    given = ["--set", "ppo.updates=7", "-c", str(more)]
+    plan = as_json(capsys, "loop", "run", str(root), *given, "--rounds", "2", "--plan")
+    by_name = {one["stage"]: one["schedule"] for one in plan["stages"]}
+    assert by_name["round-2-reward"]["judgements"] == 2 * 9
+    assert by_name["round-1-ppo"]["updates"] == 7
+    said = assent(capsys, "loop", "run", str(root), *given)
+    assert "Round 1 waits for judgements of people: 0 of 9 are there" in said
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("assent.rounds.loop.run_loop", stopped)
+    said = assent(capsys, "loop", "run", str(root), *given, status=130)
+    assert said.endswith(f"go on with: assent loop run {root} -c {more} --set ppo.updates=7")
+
+
+def test_plans_leave_out_what_is_too_long_as_training_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, root = save_base(tmp_path / "base"), tmp_path / "own"
+    rows = [{"prompt": f"Say {n}.", "completion": "Well."} for n in range(30)]
+    rows += [{"prompt": f"Say {n}. " + "word " * 400, "completion": "Well."} for n in range(20)]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assent(capsys, "init", str(root), "--model", str(base))
+    assent(capsys, "data", "import", str(root), str(file), "--split", "train")
+    room = ["--set", "sft.max_tokens=100000"]  # the model's own positions are what is short
+    for stage in ("ppo", "raft", "sft"):
+        (plan,) = as_json(capsys, "train", stage, str(root), *room, "--plan")["stages"]
+        assert plan["schedule"]["too_long"] == 20, stage
+        assert plan["schedule"].get("longest_prompt_tokens", 0) < 60
+        assert plan["schedule"].get("prompts", plan["schedule"].get("demonstrations")) == 30
+    new = ["--set", "ppo.sampling.max_new_tokens=5000"]
+    (plan,) = as_json(capsys, "train", "ppo", str(root), *new, "--plan")["stages"]
+    assert plan["notes"] == ["no prompt leaves room for a response of 5000 tokens"]
+
+
+def test_a_plan_counts_the_second_model_that_an_adapter_needs_after_round_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "own"
+    make_own(root)
+
+    def weights(*given: str) -> list[int]:
+        plan = as_json(capsys, "loop", "run", str(root), "--rounds", "2", "--plan", *given)
+        return [
+            one["memory_bytes"]["weights"] for one in plan["stages"] if one["stage"].endswith("ppo")
+        ]
+
+    first, second = weights("--set", "ppo.lora.rank=2")
+    whole = weights()
+    assert first < second  # the policy of round one is not the reference any more
+    assert whole[0] == whole[1]
+
+
+def test_a_reward_model_of_a_models_judgements_without_any_points_to_the_judge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "own"
+    make_own(root)
+    for judges in ("model", "both"):
+        said = assent(
+            capsys, "train", "reward", str(root), "--set", f"reward.judges={judges}", status=2
+        )
+        assert f"let one judge: assent judge {root}" in said
+
+
 def test_a_plan_counts_the_judgements_that_later_rounds_add(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
