@@ -12,16 +12,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from assent.models.llama import packed_states, takes_packed
 from assent.models.loading import score_head
+from assent.models.packing import Block, Packed, lay_out
 from assent.models.scoring import chunks
+from assent.models.states import head_of, trunk_of
 from assent.models.tokens import encode_prompts, encode_responses
 from assent.objectives.logprobs import tempered_logprobs
-from assent.objectives.masks import left_pad, position_ids
+from assent.objectives.masks import left_pad, position_ids, right_pad
 
 MOST_NODES = 40
 PROMPTS_AT_ONCE = 1
@@ -120,9 +125,9 @@ class Candidates:
         """Log-probability of each whole answer, its end token included, in nats, float64."""
         found = []
         for part in chunks(len(self), PROMPTS_AT_ONCE):
-            run = self._run(model, part, with_logits=True)
+            run = self._run_packed(model, part) or self._run(model, part, with_logits=True)
             first = tempered_logprobs(run.prompt_logits.float(), temperature=temperature)
-            after = tempered_logprobs(run.node_logits.float(), temperature=temperature)
+            after = tempered_logprobs(run.node_figures.float(), temperature=temperature)
             # Each node's token is predicted by its parent, or by the prompt's last token.
             parent = run.parents.clamp(min=0)
             given = after.gather(1, parent[:, :, None].expand(-1, -1, after.shape[-1]))
@@ -149,8 +154,13 @@ class Candidates:
         found = []
         for part in chunks(len(self), PROMPTS_AT_ONCE):
             trunk = cast("PreTrainedModel", model.base_model)
+            if takes_packed(trunk):
+                states = self._end_states(trunk, part)
+                scores = (states @ head.weight.float().T).view(part.stop - part.start, -1)
+                found += list(scores.double())
+                continue
             run = self._run(trunk, part, with_logits=False)
-            scores = (run.node_hidden.float() @ head.weight.float().T).squeeze(2)
+            scores = (run.node_figures.float() @ head.weight.float().T).squeeze(2)
             found += self._pick(part, scores.double())
         return torch.stack(found)
 
@@ -173,6 +183,61 @@ class Candidates:
             picked.append(rows[tree.ends[:, 0], tree.ends[:, 1]])
             start += len(tree.tokens)
         return picked
+
+    def _run_packed(self, model: PreTrainedModel, part: slice) -> "_Run | None":
+        """Logits behind prompts and nodes, where the model is a packed trunk and a linear head."""
+        trunk, head = trunk_of(model), head_of(model)
+        if head is None or not takes_packed(trunk):
+            return None
+        laid = self._laid_out(part)
+        states = packed_states(trunk, laid.packed(None), "float32")
+        rows, width = laid.tokens.shape
+        return _Run(
+            tokens=laid.tokens,
+            parents=laid.parents,
+            ancestors=laid.ancestors,
+            prompt_of_row=laid.prompt_of_row,
+            prompt_logits=head(states[laid.prompt_ends]),
+            node_figures=head(states[-rows * width :]).view(rows, width, -1),
+        )
+
+    def _end_states(self, trunk: PreTrainedModel, part: slice) -> Tensor:
+        """Last states at the ends of the answers, answer after answer."""
+        laid = self._laid_out(part)
+        wanted, places = np.unique(laid.ends.numpy(), return_inverse=True)
+        states = packed_states(trunk, laid.packed(wanted), "float32")
+        return states[torch.from_numpy(places)]
+
+    def _laid_out(self, part: slice) -> "_LaidOut":
+        """Prompts in one block, and the rows of their trees in one that looks back at them."""
+        trees = self._trees[part]
+        asked = right_pad(self._prompts[part], self._pad_id)
+        lengths = asked.mask.sum(1)
+        slots = torch.arange(asked.tokens.numel()).view(asked.tokens.shape)
+        which = torch.repeat_interleave(
+            torch.arange(len(trees)), torch.tensor([len(tree.tokens) for tree in trees])
+        )
+        width = max(tree.tokens.shape[1] for tree in trees)
+        tokens, parents, ancestors, depths = _stack(
+            [(t.tokens, t.parents, t.ancestors, t.depths) for t in trees], width
+        )
+        seen = asked.mask[which][:, None].expand(-1, width, -1)
+        ends, first = [], asked.tokens.numel()
+        for tree in trees:
+            ends.append(first + tree.ends[:, 0] * width + tree.ends[:, 1])
+            first += len(tree.tokens) * width
+        return _LaidOut(
+            asked=asked.tokens,
+            tokens=tokens,
+            parents=parents,
+            ancestors=ancestors,
+            prompt_of_row=which,
+            positions=depths + lengths[which][:, None],
+            before=slots[which],
+            visible=torch.cat([seen, ancestors], dim=2),
+            prompt_ends=slots[torch.arange(len(trees)), lengths - 1],
+            ends=torch.cat(ends),
+        )
 
     def _run(self, model: PreTrainedModel, part: slice, *, with_logits: bool) -> "_Run":
         trees = self._trees[part]
@@ -213,8 +278,7 @@ class Candidates:
             ancestors=ancestors,
             prompt_of_row=prompt_of_row,
             prompt_logits=prompt.logits[:, -1] if with_logits else empty,
-            node_logits=output.logits if with_logits else empty,
-            node_hidden=empty if with_logits else output.last_hidden_state,
+            node_figures=output.logits if with_logits else output.last_hidden_state,
         )
 
 
@@ -224,8 +288,39 @@ class _Run(NamedTuple):
     ancestors: Tensor
     prompt_of_row: Tensor
     prompt_logits: Tensor
-    node_logits: Tensor
-    node_hidden: Tensor
+    node_figures: Tensor
+    """[row, node, ...] logits or last hidden states."""
+
+
+class _LaidOut(NamedTuple):
+    """Prompts and trees in slots: the prompts first, padded on the right."""
+
+    asked: Tensor
+    tokens: Tensor
+    parents: Tensor
+    ancestors: Tensor
+    prompt_of_row: Tensor
+    positions: Tensor
+    before: Tensor
+    visible: Tensor
+    prompt_ends: Tensor
+    """Slot of each prompt's last token."""
+    ends: Tensor
+    """Slot of each answer's last token."""
+
+    def packed(self, wanted: NDArray[np.int64] | None) -> Packed:
+        """For states at some of the slots, or at all."""
+        prompts, back = self.asked.shape
+        rows, width = self.tokens.shape
+        return lay_out(
+            torch.cat([self.asked.flatten(), self.tokens.flatten()]),
+            torch.cat([torch.arange(back).repeat(prompts), self.positions.flatten()]),
+            (
+                Block(0, prompts, back),
+                Block(self.asked.numel(), rows, width, self.before, self.visible),
+            ),
+            wanted,
+        )
 
 
 def _trie(answers: Sequence[Sequence[int]]) -> tuple[list[_Node], list[int]]:
@@ -278,7 +373,20 @@ def _cut(nodes: Sequence[_Node], most_nodes: int) -> list[list[int]]:
                 descend(child, onward)
 
     descend(-1, [])
-    return rows
+    return _side_by_side(rows, most_nodes)
+
+
+def _side_by_side(rows: Sequence[Sequence[int]], most_nodes: int) -> list[list[int]]:
+    """Neighbouring rows in one as long as there is room; a node that both have stands once."""
+    room = max(most_nodes, *map(len, rows))
+    found: list[list[int]] = []
+    for row in rows:
+        both = sorted({*found[-1], *row}) if found else []  # a parent's number is the smaller one
+        if found and len(both) <= room:
+            found[-1] = both
+        else:
+            found.append(sorted(row))
+    return found
 
 
 def _subtree(node: int, below: dict[int, list[int]]) -> list[int]:

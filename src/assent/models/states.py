@@ -7,7 +7,6 @@ tried once on two short rows; one that does not is read as it comes, with masks 
 """
 
 import logging
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 from weakref import WeakKeyDictionary
@@ -18,6 +17,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from assent.models.attention import use_fast_attention
+from assent.models.llama import packed_states, takes_packed
+from assent.models.packing import alike, pack
 from assent.models.tokens import Rows, join
 from assent.objectives.masks import position_ids
 
@@ -55,6 +56,9 @@ def states_at(
         picks: which columns of which rows; real tokens only.
         precision: "bfloat16" runs the trunk under autocast.
     """
+    if takes_packed(trunk):
+        packing = pack(rows, picks)
+        return packed_states(trunk, packing.packed, precision)[packing.places]
     if precision == "bfloat16":
         use_fast_attention(trunk)
     if not _ignores_what_follows(trunk):
@@ -106,22 +110,6 @@ def _states_by_length(trunk: PreTrainedModel, rows: Rows, picks: Tensor, precisi
     if len(found) == 1 and numbers == sorted(numbers):
         return found[0]
     return torch.cat(found)[torch.cat(places).argsort()]
-
-
-def alike(lengths: Sequence[int], spare: int) -> list[list[int]]:
-    """Rows in groups of like length, longest first, with at most `spare` tokens of padding each.
-
-    Within a group the rows keep their order.
-    """
-    groups: list[list[int]] = []
-    longest = padding = 0
-    for number in sorted(range(len(lengths)), key=lambda n: (-lengths[n], n)):
-        padding += longest - lengths[number]
-        if not groups or padding > spare:
-            groups.append([])
-            longest, padding = lengths[number], 0
-        groups[-1].append(number)
-    return [sorted(group) for group in groups]
 
 
 def _probe(model: PreTrainedModel) -> Rows:

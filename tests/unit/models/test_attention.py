@@ -51,7 +51,7 @@ def test_training_in_bfloat16_uses_it_and_gradients_stay_near_those_of_float32(
         return found
 
     monkeypatch.setattr(attention, "by_products", counted)
-    model = causal_lm("llama", spread=0.15)
+    model = causal_lm("qwen2", spread=0.15)
     gradients = []
     for precision in ("float32", "bfloat16"):
         model.zero_grad()
@@ -71,7 +71,7 @@ def test_training_in_bfloat16_uses_it_and_gradients_stay_near_those_of_float32(
 
 
 def test_a_saved_model_does_not_name_it(tmp_path: Path) -> None:
-    model = causal_lm("llama")
+    model = causal_lm("qwen2")
     score(model, ROWS, temperature=1.0, precision="bfloat16")
     assert model.config._attn_implementation == NAME
     model.save_pretrained(tmp_path)

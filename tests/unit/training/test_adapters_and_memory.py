@@ -62,7 +62,7 @@ def test_with_an_adapter_the_reference_is_the_policy_with_it_off() -> None:
 
 
 def test_a_copy_as_the_reference_trains_the_same_adapter() -> None:
-    """Switching off costs no second model and changes no step."""
+    """Switching off costs no second model and changes no step (but for the order of sums)."""
     settings = ppo_settings(lora=LORA)
     off = Ppo(small_policy(), None, TOKENIZER, settings, seed=0)
     copy = Ppo(small_policy(), small_policy(), TOKENIZER, settings, seed=0)
@@ -70,7 +70,9 @@ def test_a_copy_as_the_reference_trains_the_same_adapter() -> None:
         for _ in range(3):
             rollouts = ppo.rollout(PROMPTS)
             ppo.learn(rollouts, count_of_a(PROMPTS, ppo.texts(rollouts)))
-    assert same_weights(weights_of(off.policy), weights_of(copy.policy))
+    one, other = weights_of(off.policy), weights_of(copy.policy)
+    for name, weight in one.items():
+        torch.testing.assert_close(weight, other[name], rtol=0, atol=1e-6)
 
 
 def test_without_an_adapter_there_must_be_a_reference() -> None:
@@ -146,8 +148,6 @@ def test_recomputed_activations_leave_dropout_off(architecture: str) -> None:
         loss = score(model, rows, temperature=1.0).logprobs.sum()
         return list(torch.autograd.grad(loss, list(model.parameters()), allow_unused=True))
 
-    kept = gradients()
-    enable_recomputing(model)
     calls = [0]
 
     def count(*_: object) -> None:
@@ -156,6 +156,9 @@ def test_recomputed_activations_leave_dropout_off(architecture: str) -> None:
     handle = model.get_submodule(
         "transformer.h.0.attn" if architecture == "gpt2" else "model.layers.0.self_attn"
     ).register_forward_hook(count)
+    kept = gradients()  # by the model's own forward pass, which a hook asks for
+    enable_recomputing(model)
+    calls[0] = 0
     with recomputing(model, enabled=True):
         loss = score(model, rows, temperature=1.0).logprobs.sum()
     again = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)

@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM
 from assent.config.lora import LoraSettings
 from assent.config.preference import DpoSettings
 from assent.errors import CannotResume, DataError, ModelError
+from assent.models import states
 from assent.models.tokens import encode_prompts, encode_responses
 from assent.training.points import Stop
 from assent.training.preference import train_preference
@@ -146,7 +147,10 @@ def test_the_policy_learns_what_is_preferred_and_the_reference_stays(tmp_path: P
         policy, frozen, TOKENIZER, planted(64), settings(epochs=6), RunFolder(tmp_path), seed=0
     )
     lines = metrics(tmp_path)
-    assert lines[0]["implicit_reward/accuracy"] == 0.5, "it begins as its reference"
+    # It begins as its reference. Sums over a batch may be in another order there, so that pairs are
+    # not told apart exactly, and how often either side is ahead says nothing.
+    for name in ("chosen_mean", "rejected_mean", "margin_mean"):
+        assert lines[0][f"implicit_reward/{name}"] == pytest.approx(0.0, abs=1e-6)
     assert lines[0]["loss/preference"] == pytest.approx(0.6931, abs=1e-3)
     assert lines[-1]["implicit_reward/accuracy"] > 0.9
     assert lines[-1]["data/examples"] == 6 * 64
@@ -195,7 +199,10 @@ def test_micro_batches_have_the_gradient_of_the_whole_batch(size: int, tmp_path:
     assert (parts - whole).norm() / whole.norm() < 1e-5
 
 
-def test_recomputed_activations_change_nothing(tmp_path: Path) -> None:
+def test_recomputed_activations_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states, "takes_packed", lambda _: False)  # the one pass that can recompute
     plain = train(tmp_path / "plain", planted(10))
     again = train(tmp_path / "again", planted(10), settings(gradient_checkpointing=True))
     for one, other in zip(plain.parameters(), again.parameters(), strict=True):

@@ -1,0 +1,102 @@
+"""Which models take the packed path, and the path itself: states of a Llama-type trunk.
+
+A trunk qualifies that is transformers' own `LlamaModel` in every part, its weights in float32, on a
+CPU. With an adapter, another activation, biases, gradient checkpointing or hooks it is read by its
+own forward pass, as any other model is.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import LlamaModel, PreTrainedModel
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
+
+from assent.models.llama_layers import PackedTrunk, Shape, states_without_gradient
+from assent.models.packing import Packed
+
+
+def takes_packed(trunk: PreTrainedModel) -> bool:
+    """Whether `packed_states` reads this trunk as its own forward pass does."""
+    model: Any = trunk
+    if type(model) is not LlamaModel or model.device.type != "cpu":
+        return False
+    config: Any = trunk.config
+    if config.hidden_act != "silu" or any(layer.gradient_checkpointing for layer in model.layers):
+        return False
+    if (model.training and config.attention_dropout) or any(
+        module._forward_hooks or module._forward_pre_hooks for module in model.modules()
+    ):
+        return False
+    return type(model.norm) is LlamaRMSNorm and all(
+        type(layer) is LlamaDecoderLayer and _is_plain(layer) for layer in model.layers
+    )
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    parts = _linears(layer)
+    return all(type(part) is nn.Linear for part in parts) and all(
+        part.bias is None and part.weight.dtype == torch.float32 for part in parts
+    )
+
+
+def _linears(layer: Any) -> list[Any]:  # noqa: ANN401
+    attention, mlp = layer.self_attn, layer.mlp
+    return [
+        attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj,
+        mlp.gate_proj, mlp.up_proj, mlp.down_proj,
+    ]  # fmt: skip
+
+
+def packed_states(
+    trunk: PreTrainedModel, packed: Packed, precision: str
+) -> Float[Tensor, "wanted hidden"]:
+    """Last hidden states at the wanted slots, float32.
+
+    Args:
+        trunk: one that `takes_packed`; the caller decides on gradients.
+        packed: see `packing.pack`.
+        precision: "bfloat16" computes products in it; everything else stays in float32.
+    """
+    model: Any = trunk
+    config: Any = trunk.config
+    first = model.layers[0].self_attn
+    shape = Shape(
+        heads=config.num_attention_heads,
+        key_heads=config.num_key_value_heads,
+        width=first.head_dim,
+        eps=config.rms_norm_eps,
+        padding=-1 if model.embed_tokens.padding_idx is None else model.embed_tokens.padding_idx,
+        dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32,
+    )
+    weights: list[Tensor] = []
+    for layer in model.layers:
+        query, key, value, out, gate, up, down = (part.weight for part in _linears(layer))
+        gains = layer.input_layernorm.weight, layer.post_attention_layernorm.weight
+        weights += [gains[0], query, key, value, out, gains[1], gate, up, down]
+    embedding = model.embed_tokens.weight
+    turns = _turns(model, packed, shape.width)
+    is_learning = torch.is_grad_enabled() and any(
+        weight.requires_grad for weight in (embedding, *weights)
+    )
+    if is_learning:
+        apply: Any = PackedTrunk.apply
+        states: Tensor = apply(packed, turns, shape, embedding, *weights)
+    else:
+        states = states_without_gradient(packed, turns, shape, embedding, tuple(weights))
+    gain: Tensor = model.norm.weight
+    return states * gain
+
+
+@torch.no_grad()
+def _turns(model: Any, packed: Packed, width: int) -> Tensor:  # noqa: ANN401
+    """[slot, width / 2], the complex number that each pair of a head is multiplied by."""
+    most = int(packed.positions.max()) + 1
+    every = torch.arange(most, device=packed.positions.device)[None]
+    probe = torch.empty(0, device=packed.positions.device)
+    cosine, sine = model.rotary_emb(probe, every)
+    half = width // 2
+    table = torch.complex(cosine[0, :, :half], sine[0, :, :half])
+    found: Tensor = table[packed.positions]
+    return found

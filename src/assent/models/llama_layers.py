@@ -1,0 +1,301 @@
+r"""The layers of a Llama-type trunk over packed tokens, with a backward pass written by hand.
+
+For a small model on a CPU the time goes into many small operations rather than into products. Here
+a layer is a dozen operations forward and two dozen backward: query, key and value are one product,
+as are gate and up; the gains of the norms are folded into the weights behind them; the rotation of
+queries and keys is one complex product; and the last layer is computed only where its states are
+wanted, which for a response to a long prompt, or for a reward, is a small part. Sums are in another
+order than in transformers' own forward pass, and nothing else differs.
+
+Slots are positions of `packing.Packed`, all dense operations run over all of them at once:
+
+.. math:: n = x / \mathrm{rms}(x), \quad x' = x + W_o\,\mathrm{attention}(W_{qkv} g_1 n), \quad
+          x'' = x' + W_d (\mathrm{silu}(W_g g_2 n') \odot W_u g_2 n')
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from assent.models.packed_attention import Attended, attend, attend_backward
+from assent.models.packing import Packed
+
+WEIGHTS_A_LAYER = 9
+
+
+class Shape(NamedTuple):
+    """What of a model's configuration its layers depend on."""
+
+    heads: int
+    key_heads: int
+    width: int
+    """Of a head."""
+    eps: float
+    """Added to the mean square in a norm."""
+    padding: int
+    """Token whose embedding is never learned; -1 for none."""
+    dtype: torch.dtype
+    """Of products; the residual stream, norms and softmax stay in float32."""
+
+
+class Layer(NamedTuple):
+    """The weights of one layer, as transformers has them."""
+
+    gain: Tensor
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    out: Tensor
+    second_gain: Tensor
+    gate: Tensor
+    up: Tensor
+    down: Tensor
+
+
+class _Folded(NamedTuple):
+    """The weights of one layer as they are multiplied: gains folded in, rotated pairs adjacent."""
+
+    query: Tensor
+    key_value: Tensor
+    out: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+
+class _Kept(NamedTuple):
+    """What the backward pass of one layer needs."""
+
+    normed: Tensor
+    scale: Tensor
+    folded: _Folded
+    attended: Attended
+    mixed: Tensor
+    second_normed: Tensor
+    second_scale: Tensor
+    gate_up: Tensor
+    activated: Tensor
+
+
+class PackedTrunk(torch.autograd.Function):
+    """Normalised last hidden states, before the last norm's gain, at the slots wanted."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        packed: Packed,
+        turns: Tensor,
+        shape: Shape,
+        embedding: Tensor,
+        *weights: Tensor,
+    ) -> Tensor:
+        """States [wanted, hidden] from the weights of all layers, flat."""
+        kept: list[_Kept] = []
+        states, scale = _forward(packed, turns, shape, embedding, weights, kept)
+        ctx.packed, ctx.turns, ctx.shape, ctx.kept = packed, turns, shape, kept
+        ctx.states, ctx.scale = states, scale
+        ctx.save_for_backward(embedding, *weights)
+        return states
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        """Gradients of the embedding and of every weight."""
+        packed, shape, kept = ctx.packed, ctx.shape, ctx.kept
+        embedding, *weights = ctx.saved_tensors
+        layers = layers_of(weights)
+        flow = _norm_backward(gradient.float(), ctx.states.float(), ctx.scale)
+        found: list[Tensor] = []
+        for number in reversed(range(len(layers))):
+            picks = packed.wanted if number == len(layers) - 1 else None
+            flow, of_layer = _layer_backward(
+                flow, layers[number], kept.pop(), packed, ctx.turns, shape, picks
+            )
+            found = [*of_layer, *found]
+        of_embedding = torch.ops.aten.embedding_dense_backward(
+            flow, packed.tokens, len(embedding), shape.padding, False
+        )
+        return None, None, None, of_embedding, *found
+
+
+@torch.no_grad()
+def states_without_gradient(
+    packed: Packed, turns: Tensor, shape: Shape, embedding: Tensor, weights: tuple[Tensor, ...]
+) -> Tensor:
+    """The same states where nothing is to be learned."""
+    return _forward(packed, turns, shape, embedding, weights, None)[0]
+
+
+def layers_of(weights: tuple[Tensor, ...] | list[Tensor]) -> list[Layer]:
+    """Flat weights by layer."""
+    count = WEIGHTS_A_LAYER
+    return [Layer(*weights[start : start + count]) for start in range(0, len(weights), count)]
+
+
+def _forward(
+    packed: Packed,
+    turns: Tensor,
+    shape: Shape,
+    embedding: Tensor,
+    weights: tuple[Tensor, ...],
+    kept: list[_Kept] | None,
+) -> tuple[Tensor, Tensor]:
+    stream = torch.nn.functional.embedding(packed.tokens, embedding).float()
+    layers = layers_of(weights)
+    for number, layer in enumerate(layers):
+        picks = packed.wanted if number == len(layers) - 1 else None
+        stream = _layer_forward(stream, layer, packed, turns, shape, picks, kept)
+    return _norm(stream, shape.eps, torch.float32)
+
+
+def _layer_forward(
+    stream: Tensor,
+    layer: Layer,
+    packed: Packed,
+    turns: Tensor,
+    shape: Shape,
+    picks: Tensor | None,
+    kept: list[_Kept] | None,
+) -> Tensor:
+    folded = _fold(layer, shape)
+    normed, scale = _norm(stream, shape.eps, shape.dtype)
+    key_value = normed @ folded.key_value.t()
+    asking, residual, query_turns = normed, stream, turns
+    if picks is not None:
+        asking, residual, query_turns = normed[picks], stream[picks], turns[picks]
+    query = _turn(asking @ folded.query.t(), query_turns, shape.width)
+    between = shape.key_heads * shape.width
+    key = _turn(key_value[:, :between], turns, shape.width)
+    attended = attend(
+        query,
+        key,
+        key_value[:, between:],
+        packed,
+        heads=shape.heads,
+        key_heads=shape.key_heads,
+        picked=picks is not None,
+        keep=kept is not None,
+    )
+    mixed = attended.mixed
+    after = residual + mixed @ folded.out.t()
+    second_normed, second_scale = _norm(after, shape.eps, shape.dtype)
+    gate_up = second_normed @ folded.gate_up.t()
+    gate, up = gate_up.chunk(2, dim=1)
+    activated = torch.nn.functional.silu(gate).mul_(up)
+    if kept is not None:
+        mine = (normed, scale, folded, attended, mixed)
+        kept.append(_Kept(*mine, second_normed, second_scale, gate_up, activated))
+    return after.add_(activated @ folded.down.t())
+
+
+def _layer_backward(
+    flow: Tensor,
+    layer: Layer,
+    kept: _Kept,
+    packed: Packed,
+    turns: Tensor,
+    shape: Shape,
+    picks: Tensor | None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Gradient of the stream before a layer, and of the layer's weights in their order."""
+    folded, dtype = kept.folded, shape.dtype
+    rough = flow.to(dtype)
+    of_down = rough.t() @ kept.activated
+    through = rough @ folded.down
+    gate, up = kept.gate_up.chunk(2, dim=1)
+    of_gate_up = torch.empty_like(kept.gate_up)
+    half = gate.shape[1]
+    torch.mul(through, torch.nn.functional.silu(gate), out=of_gate_up[:, half:])
+    of_gate_up[:, :half] = torch.ops.aten.silu_backward(through.mul_(up), gate)
+    of_gate_up_weight = of_gate_up.t() @ kept.second_normed
+    flow = flow + _norm_backward(
+        (of_gate_up @ folded.gate_up).float(), kept.second_normed, kept.second_scale
+    )
+    rough = flow.to(dtype)
+    of_out = rough.t() @ kept.mixed
+    of_query, of_key, of_value = attend_backward(
+        rough @ folded.out, kept.attended, packed, picked=picks is not None
+    )
+    between = shape.key_heads * shape.width
+    of_query = _turn(of_query, (turns if picks is None else turns[picks]).conj(), shape.width)
+    of_key_value = torch.empty(len(of_key), 2 * between, dtype=dtype, device=of_key.device)
+    of_key_value[:, :between] = _turn(of_key, turns.conj(), shape.width)
+    of_key_value[:, between:] = of_value
+    of_normed = (of_key_value @ folded.key_value).float()
+    asked = (of_query @ folded.query).float()
+    if picks is None:
+        of_query_weight = of_query.t() @ kept.normed
+        before = flow.add_(_norm_backward(of_normed.add_(asked), kept.normed, kept.scale))
+    else:
+        of_query_weight = of_query.t() @ kept.normed[picks]
+        of_normed[picks] += asked
+        before = _norm_backward(of_normed, kept.normed, kept.scale)
+        before[picks] += flow
+    of_key_value_weight = of_key_value.t() @ kept.normed
+    return before, _unfold(
+        layer, shape, of_query_weight, of_key_value_weight, of_out, of_gate_up_weight, of_down
+    )
+
+
+def _norm(stream: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The stream over its root mean square, and what it was multiplied by."""
+    square = torch.linalg.vector_norm(stream, dim=1, keepdim=True).square_()
+    scale = square.div_(stream.shape[1]).add_(eps).rsqrt_()
+    return (stream * scale).to(dtype), scale
+
+
+def _norm_backward(flow: Tensor, normed: Tensor, scale: Tensor) -> Tensor:
+    """Gradient before a norm, given that of its result; `flow` is used up."""
+    along = (flow * normed).mean(dim=1, keepdim=True)
+    return flow.addcmul_(normed, along, value=-1.0).mul_(scale)
+
+
+def _turn(states: Tensor, turns: Tensor, width: int) -> Tensor:
+    """Rotate the adjacent pairs of every head by the angle of their position."""
+    pairs = torch.view_as_complex(states.float().reshape(len(states), -1, width // 2, 2))
+    return torch.view_as_real(pairs * turns[:, None]).reshape(states.shape).to(states.dtype)
+
+
+def _fold(layer: Layer, shape: Shape) -> _Folded:
+    gain, second = layer.gain, layer.second_gain
+    query = _adjacent(layer.query * (gain * shape.width**-0.5), shape.width)
+    key_value = torch.cat([_adjacent(layer.key * gain, shape.width), layer.value * gain])
+    gate_up = torch.cat([layer.gate * second, layer.up * second])
+    return _Folded(
+        *(one.to(shape.dtype) for one in (query, key_value, layer.out, gate_up, layer.down))
+    )
+
+
+def _unfold(
+    layer: Layer,
+    shape: Shape,
+    of_query: Tensor,
+    of_key_value: Tensor,
+    of_out: Tensor,
+    of_gate_up: Tensor,
+    of_down: Tensor,
+) -> list[Tensor]:
+    between = shape.key_heads * shape.width
+    query = _apart(of_query.float(), shape.width) * shape.width**-0.5
+    key = _apart(of_key_value[:between].float(), shape.width)
+    value = of_key_value[between:].float()
+    gate, up = of_gate_up.float().chunk(2)
+    of_gain = (query * layer.query).sum(0) + (key * layer.key).sum(0) + (value * layer.value).sum(0)
+    of_second = (gate * layer.gate).sum(0) + (up * layer.up).sum(0)
+    gain, second = layer.gain, layer.second_gain
+    return [
+        of_gain, query * gain, key * gain, value * gain, of_out.float(),
+        of_second, gate * second, up * second, of_down.float(),
+    ]  # fmt: skip
+
+
+def _adjacent(weight: Tensor, width: int) -> Tensor:
+    """Rows of each head reordered so that the two that are rotated together stand together."""
+    hidden = weight.shape[1]
+    return weight.view(-1, 2, width // 2, hidden).transpose(1, 2).reshape(-1, hidden)
+
+
+def _apart(weight: Tensor, width: int) -> Tensor:
+    """The order before `_adjacent`."""
+    hidden = weight.shape[1]
+    return weight.view(-1, width // 2, 2, hidden).transpose(1, 2).reshape(-1, hidden)
