@@ -60,23 +60,10 @@ def packed_states(
         precision: "bfloat16" computes products in it; everything else stays in float32.
     """
     model: Any = trunk
-    config: Any = trunk.config
-    first = model.layers[0].self_attn
-    shape = Shape(
-        heads=config.num_attention_heads,
-        key_heads=config.num_key_value_heads,
-        width=first.head_dim,
-        eps=config.rms_norm_eps,
-        padding=-1 if model.embed_tokens.padding_idx is None else model.embed_tokens.padding_idx,
-        dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32,
-    )
-    weights: list[Tensor] = []
-    for layer in model.layers:
-        query, key, value, out, gate, up, down = (part.weight for part in _linears(layer))
-        gains = layer.input_layernorm.weight, layer.post_attention_layernorm.weight
-        weights += [gains[0], query, key, value, out, gains[1], gate, up, down]
+    shape, weights = shape_of(trunk, precision), weights_of(trunk)
     embedding = model.embed_tokens.weight
-    turns = _turns(model, packed, shape.width)
+    most = int(packed.positions.max()) + 1
+    turns = turns_of(trunk, most)[packed.positions]
     is_learning = torch.is_grad_enabled() and any(
         weight.requires_grad for weight in (embedding, *weights)
     )
@@ -89,14 +76,37 @@ def packed_states(
     return states * gain
 
 
+def shape_of(trunk: PreTrainedModel, precision: str) -> Shape:
+    """What the layers of a trunk that `takes_packed` depend on."""
+    model: Any = trunk
+    config: Any = trunk.config
+    padding = model.embed_tokens.padding_idx
+    return Shape(
+        heads=config.num_attention_heads,
+        key_heads=config.num_key_value_heads,
+        width=model.layers[0].self_attn.head_dim,
+        eps=config.rms_norm_eps,
+        padding=-1 if padding is None else padding,
+        dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32,
+    )
+
+
+def weights_of(trunk: PreTrainedModel) -> list[Tensor]:
+    """The weights of all layers, flat, each layer's in the order of `llama_layers.Layer`."""
+    model: Any = trunk
+    weights: list[Tensor] = []
+    for layer in model.layers:
+        query, key, value, out, gate, up, down = (part.weight for part in _linears(layer))
+        gains = layer.input_layernorm.weight, layer.post_attention_layernorm.weight
+        weights += [gains[0], query, key, value, out, gains[1], gate, up, down]
+    return weights
+
+
 @torch.no_grad()
-def _turns(model: Any, packed: Packed, width: int) -> Tensor:  # noqa: ANN401
-    """[slot, width / 2], the complex number that each pair of a head is multiplied by."""
-    most = int(packed.positions.max()) + 1
-    every = torch.arange(most, device=packed.positions.device)[None]
-    probe = torch.empty(0, device=packed.positions.device)
-    cosine, sine = model.rotary_emb(probe, every)
-    half = width // 2
-    table = torch.complex(cosine[0, :, :half], sine[0, :, :half])
-    found: Tensor = table[packed.positions]
-    return found
+def turns_of(trunk: PreTrainedModel, positions: int) -> Tensor:
+    """[position, width / 2], the complex number that each pair of a head is multiplied by."""
+    model: Any = trunk
+    every = torch.arange(positions, device=trunk.device)[None]
+    cosine, sine = model.rotary_emb(torch.empty(0, device=trunk.device), every)
+    half = cosine.shape[-1] // 2
+    return torch.complex(cosine[0, :, :half], sine[0, :, :half])

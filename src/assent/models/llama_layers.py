@@ -53,7 +53,7 @@ class Layer(NamedTuple):
     down: Tensor
 
 
-class _Folded(NamedTuple):
+class Folded(NamedTuple):
     """The weights of one layer as they are multiplied: gains folded in, rotated pairs adjacent."""
 
     query: Tensor
@@ -68,7 +68,7 @@ class _Kept(NamedTuple):
 
     normed: Tensor
     scale: Tensor
-    folded: _Folded
+    folded: Folded
     attended: Attended
     mixed: Tensor
     second_normed: Tensor
@@ -120,10 +120,15 @@ class PackedTrunk(torch.autograd.Function):
 
 @torch.no_grad()
 def states_without_gradient(
-    packed: Packed, turns: Tensor, shape: Shape, embedding: Tensor, weights: tuple[Tensor, ...]
+    packed: Packed,
+    turns: Tensor,
+    shape: Shape,
+    embedding: Tensor,
+    weights: tuple[Tensor, ...],
+    remembered: list[tuple[Tensor, Tensor]] | None = None,
 ) -> Tensor:
-    """The same states where nothing is to be learned."""
-    return _forward(packed, turns, shape, embedding, weights, None)[0]
+    """The same states where nothing is to be learned; keys and values of each layer if wanted."""
+    return _forward(packed, turns, shape, embedding, weights, None, remembered)[0]
 
 
 def layers_of(weights: tuple[Tensor, ...] | list[Tensor]) -> list[Layer]:
@@ -139,13 +144,14 @@ def _forward(
     embedding: Tensor,
     weights: tuple[Tensor, ...],
     kept: list[_Kept] | None,
+    remembered: list[tuple[Tensor, Tensor]] | None = None,
 ) -> tuple[Tensor, Tensor]:
     stream = torch.nn.functional.embedding(packed.tokens, embedding).float()
     layers = layers_of(weights)
     for number, layer in enumerate(layers):
         picks = packed.wanted if number == len(layers) - 1 else None
-        stream = _layer_forward(stream, layer, packed, turns, shape, picks, kept)
-    return _norm(stream, shape.eps, torch.float32)
+        stream = _layer_forward(stream, layer, packed, turns, shape, picks, kept, remembered)
+    return norm(stream, shape.eps, torch.float32)
 
 
 def _layer_forward(
@@ -156,16 +162,19 @@ def _layer_forward(
     shape: Shape,
     picks: Tensor | None,
     kept: list[_Kept] | None,
+    remembered: list[tuple[Tensor, Tensor]] | None,
 ) -> Tensor:
-    folded = _fold(layer, shape)
-    normed, scale = _norm(stream, shape.eps, shape.dtype)
+    folded = fold(layer, shape)
+    normed, scale = norm(stream, shape.eps, shape.dtype)
     key_value = normed @ folded.key_value.t()
     asking, residual, query_turns = normed, stream, turns
     if picks is not None:
         asking, residual, query_turns = normed[picks], stream[picks], turns[picks]
-    query = _turn(asking @ folded.query.t(), query_turns, shape.width)
+    query = turn(asking @ folded.query.t(), query_turns, shape.width)
     between = shape.key_heads * shape.width
-    key = _turn(key_value[:, :between], turns, shape.width)
+    key = turn(key_value[:, :between], turns, shape.width)
+    if remembered is not None:
+        remembered.append((key, key_value[:, between:]))
     attended = attend(
         query,
         key,
@@ -178,7 +187,7 @@ def _layer_forward(
     )
     mixed = attended.mixed
     after = residual + mixed @ folded.out.t()
-    second_normed, second_scale = _norm(after, shape.eps, shape.dtype)
+    second_normed, second_scale = norm(after, shape.eps, shape.dtype)
     gate_up = second_normed @ folded.gate_up.t()
     gate, up = gate_up.chunk(2, dim=1)
     activated = torch.nn.functional.silu(gate).mul_(up)
@@ -217,9 +226,9 @@ def _layer_backward(
         rough @ folded.out, kept.attended, packed, picked=picks is not None
     )
     between = shape.key_heads * shape.width
-    of_query = _turn(of_query, (turns if picks is None else turns[picks]).conj(), shape.width)
+    of_query = turn(of_query, (turns if picks is None else turns[picks]).conj(), shape.width)
     of_key_value = torch.empty(len(of_key), 2 * between, dtype=dtype, device=of_key.device)
-    of_key_value[:, :between] = _turn(of_key, turns.conj(), shape.width)
+    of_key_value[:, :between] = turn(of_key, turns.conj(), shape.width)
     of_key_value[:, between:] = of_value
     of_normed = (of_key_value @ folded.key_value).float()
     asked = (of_query @ folded.query).float()
@@ -237,7 +246,7 @@ def _layer_backward(
     )
 
 
-def _norm(stream: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def norm(stream: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The stream over its root mean square, and what it was multiplied by."""
     square = torch.linalg.vector_norm(stream, dim=1, keepdim=True).square_()
     scale = square.div_(stream.shape[1]).add_(eps).rsqrt_()
@@ -250,18 +259,19 @@ def _norm_backward(flow: Tensor, normed: Tensor, scale: Tensor) -> Tensor:
     return flow.addcmul_(normed, along, value=-1.0).mul_(scale)
 
 
-def _turn(states: Tensor, turns: Tensor, width: int) -> Tensor:
+def turn(states: Tensor, turns: Tensor, width: int) -> Tensor:
     """Rotate the adjacent pairs of every head by the angle of their position."""
     pairs = torch.view_as_complex(states.float().reshape(len(states), -1, width // 2, 2))
     return torch.view_as_real(pairs * turns[:, None]).reshape(states.shape).to(states.dtype)
 
 
-def _fold(layer: Layer, shape: Shape) -> _Folded:
+def fold(layer: Layer, shape: Shape) -> Folded:
+    """Weights with the gain before them, queries scaled by 1 / sqrt(width), in `shape.dtype`."""
     gain, second = layer.gain, layer.second_gain
     query = _adjacent(layer.query * (gain * shape.width**-0.5), shape.width)
     key_value = torch.cat([_adjacent(layer.key * gain, shape.width), layer.value * gain])
     gate_up = torch.cat([layer.gate * second, layer.up * second])
-    return _Folded(
+    return Folded(
         *(one.to(shape.dtype) for one in (query, key_value, layer.out, gate_up, layer.down))
     )
 

@@ -68,6 +68,8 @@ class Packing(NamedTuple):
     packed: Packed
     places: Int[Tensor, " pick"]
     """Of each pick, row after row: its number among the wanted slots."""
+    slots: Int[Tensor, "batch seq"]
+    """Of each real column of each row."""
 
 
 def pack(rows: Rows, picks: Bool[Tensor, "batch seq"]) -> Packing:
@@ -78,11 +80,11 @@ def pack(rows: Rows, picks: Bool[Tensor, "batch seq"]) -> Packing:
         picks: at which real tokens states are wanted.
     """
     layout = _Layout(rows)
-    slots = layout.slots[picks.numpy()]
+    slots, every = layout.slots[picks.numpy()], torch.from_numpy(layout.slots)
     if len(slots) > ALL_WANTED * len(layout.tokens):
-        return Packing(layout.packed(None), torch.from_numpy(slots))
+        return Packing(layout.packed(None), torch.from_numpy(slots), every)
     wanted, places = np.unique(slots, return_inverse=True)
-    return Packing(layout.packed(wanted), torch.from_numpy(places))
+    return Packing(layout.packed(wanted), torch.from_numpy(places), every)
 
 
 def lay_out(

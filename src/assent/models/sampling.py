@@ -11,14 +11,17 @@ a row says does not depend on when the others end.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from assent.models.cache import can_drop_rows, new_cache
+from assent.models.llama import takes_packed
+from assent.models.llama_decoding import LlamaWriter
+from assent.models.states import head_of, trunk_of
 from assent.models.tokens import Rows
 from assent.objectives.logprobs import draw_tokens, tempered_logprobs
 from assent.objectives.masks import left_pad, position_ids
@@ -69,7 +72,8 @@ def sample(
     padded = left_pad(list(number), pad_id)
     ends = torch.tensor([eos_id] if isinstance(eos_id, int) else list(eos_id), device=device)
     with _evaluating(model):
-        flight = _Flight(model, padded.tokens.to(device), padded.mask.to(device), which)
+        prompts_once = Rows(padded.tokens, padded.mask, 0, padded.mask).to(device)
+        flight = _Flight(model, prompts_once, which)
         count = len(asked)
         written = torch.full((count, max_new_tokens), pad_id, device=device)
         logprobs = torch.zeros(count, max_new_tokens, device=device)
@@ -101,45 +105,86 @@ def sample(
     return Rollouts(rows_of_all, logprobs[:, :width].contiguous(), finished)
 
 
+@runtime_checkable
+class Writer(Protocol):
+    """Rows that begin with prompts and grow by a token at a time."""
+
+    logits: Float[Tensor, "row vocab"]
+    """Of the next token of each row."""
+
+    def write(self, tokens: Int[Tensor, " row"], writing: Bool[Tensor, " row"]) -> None:
+        """Add a token to every row; rows that are not writing have ended and only stand there."""
+        ...
+
+    def select(self, rows: Int[Tensor, " kept"]) -> None:
+        """Keep these rows, in this order; their logits are not kept up."""
+        ...
+
+
 class _Flight:
     """The rows that are being written, and what the model remembers of them."""
 
-    logits: Tensor
-    """Of the next token of each row."""
-
-    def __init__(self, model: PreTrainedModel, tokens: Tensor, mask: Tensor, which: Tensor) -> None:
-        self._model, self._cache = model, new_cache(model)
-        self._may_drop = can_drop_rows(self._cache)
+    def __init__(self, model: PreTrainedModel, prompts: Rows, which: Tensor) -> None:
+        self._writer, self._may_drop = _writer(model, prompts, which)
         self.rows = torch.arange(len(which), device=which.device)
         """Which response each row of the batch is."""
         self.writing = torch.ones(len(which), dtype=torch.bool, device=which.device)
         """False for a row that has ended and is still in the batch, as padding."""
-        repeated = len(tokens) < len(which)
-        if repeated and not self._may_drop:
-            tokens, mask = tokens[which], mask[which]
-        self._positions = position_ids(mask)
-        self._mask = mask
-        self._forward(tokens)
-        if repeated and self._may_drop:
-            self._select(which)
+
+    @property
+    def logits(self) -> Tensor:
+        """Of the next token of each row."""
+        return self._writer.logits
 
     def advance(self, choice: Tensor, ended: Tensor) -> None:
         """Give the drawn tokens to the model; rows that have ended leave once it is worth it."""
-        self._mask = torch.cat([self._mask, self.writing[:, None]], dim=1)
-        self._positions = self._positions[:, -1:] + 1
-        self.writing = self.writing & ~ended
+        before, self.writing = self.writing, self.writing & ~ended
         left = self.writing.nonzero().squeeze(1)
         if self._may_drop and len(left) <= WORTH_DROPPING * len(self.writing):
             self.rows, self.writing, choice = self.rows[left], self.writing[left], choice[left]
-            self._select(left, with_logits=False)
-        # Finished rows go on as padding: their columns are masked for the row itself.
-        self._forward(choice[:, None])
+            before = before[left]
+            self._writer.select(left)
+        self._writer.write(choice, before)
 
-    def _select(self, rows: Tensor, *, with_logits: bool = True) -> None:
+
+def _writer(model: PreTrainedModel, prompts: Rows, which: Tensor) -> tuple[Writer, bool]:
+    """What writes with this model, and whether rows may leave it."""
+    if takes_packed(trunk_of(model)):
+        head = head_of(model)
+        if head is not None:
+            return LlamaWriter(model, head, prompts, which), True
+    writer = _CachedWriter(model, prompts, which)
+    return writer, writer.may_drop
+
+
+class _CachedWriter:
+    """By the model's own forward pass and a cache of transformers' making."""
+
+    logits: Tensor
+
+    def __init__(self, model: PreTrainedModel, prompts: Rows, which: Tensor) -> None:
+        self._model, self._cache = model, new_cache(model)
+        self.may_drop = can_drop_rows(self._cache)
+        tokens, mask = prompts.tokens, prompts.mask
+        repeated = len(tokens) < len(which)
+        if repeated and not self.may_drop:
+            tokens, mask = tokens[which], mask[which]
+        self._positions, self._mask = position_ids(mask), mask
+        self._forward(tokens)
+        if repeated and self.may_drop:
+            self.select(which)
+            self.logits = self.logits[which]
+
+    def write(self, tokens: Tensor, writing: Tensor) -> None:
+        """Rows that have ended go on as padding: their columns are masked for the row itself."""
+        self._mask = torch.cat([self._mask, writing[:, None]], dim=1)
+        self._positions = self._positions[:, -1:] + 1
+        self._forward(tokens[:, None])
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows, in this order."""
         self._cache.batch_select_indices(rows)
         self._mask, self._positions = self._mask[rows], self._positions[rows]
-        if with_logits:
-            self.logits = self.logits[rows]
 
     def _forward(self, tokens: Tensor) -> None:
         output = self._model(

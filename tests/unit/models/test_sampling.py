@@ -13,10 +13,18 @@ from tests.unit.models.architectures import (
     logprobs_alone,
     token_lists,
 )
-from transformers import DynamicCache, MistralConfig, MistralForCausalLM, PreTrainedModel
+from transformers import (
+    DynamicCache,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+)
 
 from assent.errors import NonFinite
 from assent.models import sampling
+from assent.models.llama_decoding import LlamaWriter
 from assent.models.sampling import Rollouts, sample
 from assent.models.scoring import score
 from assent.objectives.seeds import generator
@@ -167,6 +175,7 @@ def test_training_mode_is_restored_when_sampling_fails() -> None:
 
 def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every prompt is read for itself, every row stays, every token copies the cache."""
+    monkeypatch.setattr(sampling, "takes_packed", lambda _: False)
     monkeypatch.setattr(sampling, "can_drop_rows", lambda _: False)
     monkeypatch.setattr(sampling, "new_cache", lambda model: DynamicCache(config=model.config))
 
@@ -203,12 +212,51 @@ def test_a_prompt_that_is_asked_often_is_read_once_and_ended_rows_are_not_writte
     assert shapes[-1][0] < shapes[1][0]
 
 
+def test_a_llama_writes_only_rows_that_have_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    write = LlamaWriter.write
+
+    def counted(writer: LlamaWriter, tokens: torch.Tensor, writing: torch.Tensor) -> None:
+        counts.append(len(tokens))
+        write(writer, tokens, writing)
+
+    monkeypatch.setattr(LlamaWriter, "write", counted)
+    drawn = draw(causal_lm("llama"), [PROMPTS[1]] * 16, longest=60)
+    lengths = drawn.rows.response_mask.sum(1)
+    for step, rows in enumerate(counts, start=1):
+        alive = int((lengths > step).sum())
+        assert alive <= rows <= alive / sampling.WORTH_DROPPING + 1
+    assert counts[-1] < counts[0]
+
+
+@pytest.mark.parametrize("longest", [3, 120])
+def test_a_llama_writes_what_its_own_forward_pass_writes_however_long(
+    longest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the room that is made at first; no row ends before."""
+    model = build(LlamaForCausalLM, llama_config())
+    fast = draw(model, longest=longest, eos_id=VOCABULARY + 1)
+    plainly(monkeypatch)
+    plain = draw(model, longest=longest, eos_id=VOCABULARY + 1)
+    assert fast.rows.tokens.shape == (len(PROMPTS), 11 + longest)
+    assert torch.equal(fast.rows.tokens, plain.rows.tokens)
+    torch.testing.assert_close(fast.logprobs, plain.logprobs, rtol=0, atol=1e-4)
+
+
 def test_a_policy_that_diverged_is_not_sampled_from() -> None:
     model = causal_lm("llama")
     with torch.no_grad():
         next(model.parameters()).fill_(torch.nan)
     with pytest.raises(NonFinite, match="NaN or infinite"):
         draw(model)
+
+
+def llama_config() -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
+        initializer_range=0.4, pad_token_id=PAD, eos_token_id=EOS, bos_token_id=None,
+    )  # fmt: skip
 
 
 def sliding_window() -> PreTrainedModel:
