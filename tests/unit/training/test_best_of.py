@@ -59,11 +59,12 @@ def run(
     settings: BestOfNSettings,
     reward: RewardFunction = count_of_a,
     reference: PreTrainedModel | None = None,
+    seed: int = 0,
     **given: object,
 ) -> PreTrainedModel:
     return train_best_of(
         small_policy(), reference or small_policy(), TOKENIZER, PROMPTS, reward, settings,
-        RunFolder(folder), seed=0, **given,  # type: ignore[arg-type]
+        RunFolder(folder), seed=seed, **given,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -82,17 +83,24 @@ def share_of_a(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
 
 
 def test_raft_raises_its_reward_and_a_price_of_kl_buys_less_kl(tmp_path: Path) -> None:
-    ends = {}
-    for coef in (0.0, 0.3):
-        settings = raft(
-            iterations=6, n=8, sampling_batch=8, batch_size=8, epochs=6, kl_coef=coef,
-            optimiser=optimiser(schedule="constant"),
-        )  # fmt: skip
-        run(tmp_path / str(coef), settings, share_of_a)
-        seen = metrics(tmp_path / str(coef))[::6]
-        ends[coef] = seen[-1]
-        assert seen[-1]["reward/proxy_mean"] > seen[0]["reward/proxy_mean"] + 0.2
-    assert ends[0.3]["policy/kl_nats"] < ends[0.0]["policy/kl_nats"]
+    """Three seeds, as what the price leaves of the gain differs a lot from seed to seed."""
+    gains: dict[float, list[float]] = {0.0: [], 0.3: []}
+    for seed in range(3):
+        kl = []
+        for coef, found in gains.items():
+            settings = raft(
+                iterations=6, n=8, sampling_batch=8, batch_size=8, epochs=6, kl_coef=coef,
+                optimiser=optimiser(schedule="constant"),
+            )  # fmt: skip
+            folder = tmp_path / f"{coef}-{seed}"
+            run(folder, settings, share_of_a, seed=seed)
+            seen = metrics(folder)[::6]
+            found.append(seen[-1]["reward/proxy_mean"] - seen[0]["reward/proxy_mean"])
+            kl.append(seen[-1]["policy/kl_nats"])
+        assert kl[1] < kl[0]
+    assert min(gains[0.0]) > 0.5
+    assert min(gains[0.3]) > 0
+    assert sum(gains[0.3]) / 3 > 0.1
 
 
 def test_best_of_n_draws_once_from_the_policy_it_was_given(tmp_path: Path) -> None:
