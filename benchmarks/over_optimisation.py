@@ -16,6 +16,7 @@ PPO runs for 150 updates, where the demo stops at 60: the demo's policy is still
 optimum of its reward, which hides some of what optimising that reward does.
 
 What is written is kept: a second call with the same OUT.json runs only the arms that are missing.
+At the end it says, of the seeds there are, what each arm came to, and draws OUT.svg.
 """
 
 import argparse
@@ -26,12 +27,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import matplotlib
 import torch
+from matplotlib.figure import Figure
 
 from assent.config.files import write_file
 from assent.config.project import ProjectSettings
@@ -40,6 +43,7 @@ from assent.config.write import dump_toml
 from assent.rounds import stages
 from assent.rounds.loop import run_loop
 from assent.rounds.workspace import open_workspace
+from assent.stats.intervals import mean_interval
 from assent.store import Project
 from assent.types import SilentProgress
 
@@ -92,6 +96,58 @@ def _settings(
     )
 
 
+def falls(seeds: Sequence[Mapping[str, Any]], arm: str) -> list[float]:
+    """How far gold fell from its peak, located on other facts, for each seed."""
+    return [float(arms[arm]["fall"]["gold_fall"]) for arms in seeds]
+
+
+def distances(seeds: Sequence[Mapping[str, Any]], arm: str) -> list[tuple[float, float]]:
+    """KL to the optimum at the start and at the end, in nats, for each seed."""
+    ends = [(arms[arm]["trajectory"][0], arms[arm]["trajectory"][-1]) for arms in seeds]
+    return [tuple(point["kl_to_optimum_nats"] for point in both) for both in ends]  # type: ignore[misc]
+
+
+def describe(seeds: Sequence[Mapping[str, Any]]) -> str:
+    """What each arm came to, with Student's 95 % interval over the seeds."""
+    lines = []
+    for arm in ARMS:
+        if not all(arm in arms for arms in seeds):
+            continue
+        found = falls(seeds, arm)
+        each = " ".join(f"{fall:.3f}" for fall in found)
+        spread = ""
+        if len(found) > 1:
+            low, high = mean_interval(found)
+            spread = f" [{low:.3f}, {high:.3f}]"
+        ends = ", ".join(f"{start:.2f} to {end:.3f}" for start, end in distances(seeds, arm))
+        lines.append(
+            f"{arm}: mean fall {sum(found) / len(found):.3f}{spread} over {len(found)} seeds "
+            f"({each}); KL to the optimum {ends} nats"
+        )
+    return "\n".join(lines)
+
+
+def draw(seeds: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """Gold against the root of KL, a line a seed and a panel an arm."""
+    figure = Figure(figsize=(9, 2.6), layout="constrained")
+    panels = figure.subplots(1, len(ARMS), sharex=True, sharey=True)
+    for panel, arm in zip(panels, ARMS, strict=True):
+        for number, arms in enumerate(seeds):
+            if arm in arms:
+                points = arms[arm]["trajectory"]
+                roots = [max(point["kl_nats"], 0.0) ** 0.5 for point in points]
+                gold = [point["gold_mean"] for point in points]
+                panel.plot(roots, gold, marker="o", markersize=2.5, linewidth=1, label=str(number))
+        panel.set_title(arm, fontsize=9)
+        panel.axhline(0, color="0.7", linewidth=0.7)
+        panel.set_xlabel("root of KL (nats)", fontsize=8)
+        panel.tick_params(labelsize=7)
+    panels[0].set_ylabel("gold", fontsize=8)
+    panels[0].legend(title="seed", fontsize=6, title_fontsize=7)
+    with matplotlib.rc_context({"svg.hashsalt": "assent", "svg.fonttype": "path"}):
+        figure.savefig(file, metadata={"Date": None})
+
+
 def main() -> None:
     """Run and write."""
     parser = argparse.ArgumentParser(
@@ -122,6 +178,9 @@ def main() -> None:
                 done[arm] = summary
                 write_file(given.out, json.dumps(result, indent=1) + "\n")
                 _show(seed, arm, summary)
+    found = [result["seeds"][number] for number in sorted(result["seeds"], key=int)]
+    sys.stdout.write(describe(found) + "\n")
+    draw(found, given.out.with_suffix(".svg"))
 
 
 def _show(seed: int, arm: str, summary: dict[str, Any]) -> None:

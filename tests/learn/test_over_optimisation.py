@@ -25,46 +25,43 @@ def _benchmark() -> ModuleType:
     return module
 
 
+BENCHMARK = _benchmark()
+
+
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[Arms]:
-    benchmark = _benchmark()
-    return [
+    found = [
         dict(
-            benchmark.run_arms(seed, list(benchmark.ARMS), tmp_path_factory.mktemp(f"seed-{seed}"))
+            BENCHMARK.run_arms(seed, list(BENCHMARK.ARMS), tmp_path_factory.mktemp(f"seed-{seed}"))
         )
         for seed in SEEDS
     ]
-
-
-def falls(seeds: list[Arms], arm: str) -> list[float]:
-    found = [float(arms[arm]["fall"]["gold_fall"]) for arms in seeds]
-    for seed, arms in zip(SEEDS, seeds, strict=True):
-        points = arms[arm]["trajectory"]
-        print(f"{arm}, seed {seed}: fall {arms[arm]['fall']['gold_fall']:.3f}")  # noqa: T201
-        for name in ("kl_nats", "proxy_mean", "gold_mean", "kl_to_optimum_nats"):
-            print(f"  {name}:", " ".join(f"{p[name]:.3f}" for p in points))  # noqa: T201
+    print(BENCHMARK.describe(found))  # noqa: T201
+    for seed, arms in zip(SEEDS, found, strict=True):
+        for arm, summary in arms.items():
+            for name in ("kl_nats", "proxy_mean", "gold_mean", "kl_to_optimum_nats"):
+                shown = " ".join(f"{point[name]:.3f}" for point in summary["trajectory"])
+                print(f"seed {seed} {arm} {name}: {shown}")  # noqa: T201
     return found
 
 
 def test_ppo_lowers_the_kl_to_its_optimum_by_nine_tenths_and_ends_near_it(
     seeds: list[Arms],
 ) -> None:
-    for arms in seeds:
-        points = arms["optimum"]["trajectory"]
-        start, end = points[0]["kl_to_optimum_nats"], points[-1]["kl_to_optimum_nats"]
+    for start, end in BENCHMARK.distances(seeds, "optimum"):
         assert end <= 0.1 * start
         assert end < 0.3
 
 
 def test_with_flawed_judges_gold_falls_from_its_peak(seeds: list[Arms]) -> None:
-    assert np.mean(falls(seeds, "flawed")) > 0.05
+    assert np.mean(BENCHMARK.falls(seeds, "flawed")) > 0.05
 
 
 def test_with_unbiased_judges_and_many_judgements_gold_does_not_fall(seeds: list[Arms]) -> None:
-    assert np.mean(falls(seeds, "unbiased")) < 0.02
+    assert np.mean(BENCHMARK.falls(seeds, "unbiased")) < 0.02
 
 
 def test_with_unbiased_judges_and_few_judgements_the_fall_is_reported(seeds: list[Arms]) -> None:
-    found = falls(seeds, "scarce")
+    found = BENCHMARK.falls(seeds, "scarce")
     assert len(found) == len(SEEDS)
     assert np.isfinite(found).all()
