@@ -9,8 +9,8 @@ their beginnings cost a fraction of 270 forward passes, and the result is the sa
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple, cast
+from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from assent.models.loading import score_head
 from assent.models.packing import Block, Packed, lay_out
 from assent.models.scoring import chunks
 from assent.models.states import head_of, trunk_of
+from assent.models.threads import side_by_side
 from assent.models.tokens import encode_prompts, encode_responses
 from assent.objectives.logprobs import tempered_logprobs
 from assent.objectives.masks import left_pad, position_ids, right_pad
@@ -123,20 +124,24 @@ class Candidates:
         self, model: PreTrainedModel, temperature: float = 1.0
     ) -> Float[Tensor, "prompt answer"]:
         """Log-probability of each whole answer, its end token included, in nats, float64."""
-        found = []
-        for part in chunks(len(self), PROMPTS_AT_ONCE):
-            run = self._run_packed(model, part) or self._run(model, part, with_logits=True)
-            first = tempered_logprobs(run.prompt_logits.float(), temperature=temperature)
-            after = tempered_logprobs(run.node_figures.float(), temperature=temperature)
-            # Each node's token is predicted by its parent, or by the prompt's last token.
-            parent = run.parents.clamp(min=0)
-            given = after.gather(1, parent[:, :, None].expand(-1, -1, after.shape[-1]))
-            from_parent = given.gather(2, run.tokens[:, :, None]).squeeze(2)
-            from_prompt = first[run.prompt_of_row].gather(1, run.tokens)
-            steps = torch.where(run.parents >= 0, from_parent, from_prompt).double()
-            totals = (run.ancestors.double() @ steps[:, :, None]).squeeze(2)
-            found += self._pick(part, totals)
-        return torch.stack(found)
+        parts = [
+            partial(self._logprobs_of, model, part, temperature)
+            for part in chunks(len(self), PROMPTS_AT_ONCE)
+        ]
+        return torch.cat(side_by_side(parts))
+
+    def _logprobs_of(self, model: PreTrainedModel, part: slice, temperature: float) -> Tensor:
+        run = self._run_packed(model, part) or self._run(model, part, with_logits=True)
+        first = tempered_logprobs(run.prompt_logits.float(), temperature=temperature)
+        after = tempered_logprobs(run.node_figures.float(), temperature=temperature)
+        # Each node's token is predicted by its parent, or by the prompt's last token.
+        parent = run.parents.clamp(min=0)
+        given = after.gather(1, parent[:, :, None].expand(-1, -1, after.shape[-1]))
+        from_parent = given.gather(2, run.tokens[:, :, None]).squeeze(2)
+        from_prompt = first[run.prompt_of_row].gather(1, run.tokens)
+        steps = torch.where(run.parents >= 0, from_parent, from_prompt).double()
+        totals = (run.ancestors.double() @ steps[:, :, None]).squeeze(2)
+        return torch.stack(self._pick(part, totals))
 
     @torch.no_grad()
     def rewards(
@@ -150,19 +155,19 @@ class Candidates:
         """
         if suffix:
             return self._followed_by(tuple(suffix)).rewards(model)
-        head = score_head(model)
-        found = []
-        for part in chunks(len(self), PROMPTS_AT_ONCE):
-            trunk = cast("PreTrainedModel", model.base_model)
-            if takes_packed(trunk):
-                states = self._end_states(trunk, part)
-                scores = (states @ head.weight.float().T).view(part.stop - part.start, -1)
-                found += list(scores.double())
-                continue
-            run = self._run(trunk, part, with_logits=False)
-            scores = (run.node_figures.float() @ head.weight.float().T).squeeze(2)
-            found += self._pick(part, scores.double())
-        return torch.stack(found)
+        parts = [
+            partial(self._rewards_of, model, part) for part in chunks(len(self), PROMPTS_AT_ONCE)
+        ]
+        return torch.cat(side_by_side(parts))
+
+    def _rewards_of(self, model: PreTrainedModel, part: slice) -> Tensor:
+        trunk, weight = trunk_of(model), score_head(model).weight.float()
+        if takes_packed(trunk):
+            states = self._end_states(trunk, part)
+            return (states @ weight.T).view(part.stop - part.start, -1).double()
+        run = self._run(trunk, part, with_logits=False)
+        scores = (run.node_figures.float() @ weight.T).squeeze(2)
+        return torch.stack(self._pick(part, scores.double()))
 
     def _followed_by(self, suffix: tuple[int, ...]) -> "Candidates":
         """The same prompts and answers, with tokens between each answer and its end."""
@@ -190,7 +195,7 @@ class Candidates:
         if head is None or not takes_packed(trunk):
             return None
         laid = self._laid_out(part)
-        states = packed_states(trunk, laid.packed(None), "float32")
+        states = packed_states(trunk, (laid.packed(None),), "float32")
         rows, width = laid.tokens.shape
         return _Run(
             tokens=laid.tokens,
@@ -205,7 +210,7 @@ class Candidates:
         """Last states at the ends of the answers, answer after answer."""
         laid = self._laid_out(part)
         wanted, places = np.unique(laid.ends.numpy(), return_inverse=True)
-        states = packed_states(trunk, laid.packed(wanted), "float32")
+        states = packed_states(trunk, (laid.packed(wanted),), "float32")
         return states[torch.from_numpy(places)]
 
     def _laid_out(self, part: slice) -> "_LaidOut":

@@ -5,6 +5,7 @@ CPU. With an adapter, another activation, biases, gradient checkpointing or hook
 own forward pass, as any other model is.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,14 @@ from torch import Tensor, nn
 from transformers import LlamaModel, PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm
 
-from assent.models.llama_layers import PackedTrunk, Shape, states_without_gradient
+from assent.models.llama_layers import (
+    Folded,
+    PackedTrunk,
+    Shape,
+    fold,
+    layers_of,
+    states_without_gradient,
+)
 from assent.models.packing import Packed
 
 
@@ -50,30 +58,37 @@ def _linears(layer: Any) -> list[Any]:  # noqa: ANN401
 
 
 def packed_states(
-    trunk: PreTrainedModel, packed: Packed, precision: str
+    trunk: PreTrainedModel, shards: Sequence[Packed], precision: str
 ) -> Float[Tensor, "wanted hidden"]:
-    """Last hidden states at the wanted slots, float32.
+    """Last hidden states at the wanted slots, shard after shard, float32.
 
     Args:
         trunk: one that `takes_packed`; the caller decides on gradients.
-        packed: see `packing.pack`.
+        shards: see `packing.pack`; they are read side by side.
         precision: "bfloat16" computes products in it; everything else stays in float32.
     """
     model: Any = trunk
     shape, weights = shape_of(trunk, precision), weights_of(trunk)
     embedding = model.embed_tokens.weight
-    most = int(packed.positions.max()) + 1
-    turns = turns_of(trunk, most)[packed.positions]
+    turns = turns_of(trunk, max(int(shard.positions.max()) for shard in shards) + 1)
     is_learning = torch.is_grad_enabled() and any(
         weight.requires_grad for weight in (embedding, *weights)
     )
     if is_learning:
         apply: Any = PackedTrunk.apply
-        states: Tensor = apply(packed, turns, shape, embedding, *weights)
+        states: Tensor = apply(shards, turns, shape, embedding, *weights)
     else:
-        states = states_without_gradient(packed, turns, shape, embedding, tuple(weights))
+        states = states_without_gradient(
+            shards, turns, shape, embedding, folded_weights(trunk, shape)
+        )
     gain: Tensor = model.norm.weight
     return states * gain
+
+
+@torch.no_grad()
+def folded_weights(trunk: PreTrainedModel, shape: Shape) -> list[Folded]:
+    """The weights of each layer as they are multiplied."""
+    return [fold(layer, shape) for layer in layers_of(weights_of(trunk))]
 
 
 def shape_of(trunk: PreTrainedModel, precision: str) -> Shape:

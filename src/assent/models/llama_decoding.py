@@ -5,6 +5,7 @@ once for all tokens, prompts are read packed, and attention is two batched produ
 take less than half of the time of torch's fused attention where there is a single query.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,9 +13,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from assent.models.llama import shape_of, turns_of, weights_of
-from assent.models.llama_layers import fold, layers_of, norm, states_without_gradient, turn
+from assent.models.llama import folded_weights, shape_of, turns_of
+from assent.models.llama_layers import norm, remembering, turn
 from assent.models.packing import pack
+from assent.models.threads import side_by_side
 from assent.models.tokens import Rows
 
 MORE = 48
@@ -60,24 +62,19 @@ class LlamaWriter:
         """
         trunk: Any = model.base_model
         self._trunk, self._head, self._shape = trunk, head, shape_of(trunk, "float32")
-        self._folded = []
-        for layer in layers_of(weights_of(trunk)):
-            one = fold(layer, self._shape)
-            self._folded.append((torch.cat([one.query, one.key_value]), one))
+        folded = folded_weights(trunk, self._shape)
+        self._folded = [(torch.cat([one.query, one.key_value]), one) for one in folded]
         lengths = prompts.mask.sum(1)
         picks = torch.zeros_like(prompts.mask)
         picks[:, -1] = True
         packing = pack(prompts, picks)
+        (packed,) = packing.shards
+        assert packing.slots is not None
         self._turns = turns_of(trunk, int(lengths.max()) + MORE)
-        remembered: list[tuple[Tensor, Tensor]] = []
-        states = states_without_gradient(
-            packing.packed,
-            self._turns[packing.packed.positions],
-            self._shape,
-            trunk.embed_tokens.weight,
-            tuple(weights_of(trunk)),
-            remembered,
-        )[packing.places]
+        states, remembered = remembering(
+            packed, self._turns, self._shape, trunk.embed_tokens.weight, folded
+        )
+        states = states[packing.places]
         self.logits = head(states * trunk.norm.weight)[which]
         self._filled = int(lengths.max())
         along = torch.arange(self._filled)
@@ -90,6 +87,9 @@ class LlamaWriter:
         ]
         self._hidden = (along >= lengths[which, None]) if lengths.min() < lengths.max() else None
         self._positions = lengths[which]
+
+    def __len__(self) -> int:
+        return len(self._positions)
 
     def select(self, rows: Int[Tensor, " kept"]) -> None:
         """Keep these rows, in this order; their logits are not kept up."""
@@ -148,3 +148,63 @@ class LlamaWriter:
         made = states.new_empty(rows, shape.key_heads, columns + MORE, shape.width)
         made[:, :, :columns] = states.view(rows, columns, shape.key_heads, -1).transpose(1, 2)
         return made
+
+
+class SideBySideWriters:
+    """The rows of a batch in parts, each written on a core of its own; see `sampling.Writer`."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        head: nn.Module,
+        prompts: Rows,
+        which: Int[Tensor, " row"],
+        parts: int,
+    ) -> None:
+        """As `LlamaWriter`, in at most so many parts."""
+        self._writers = side_by_side(
+            [
+                partial(_begun, model, head, prompts, of_part)
+                for of_part in which.tensor_split(min(parts, len(which)))
+            ]
+        )
+
+    @property
+    def logits(self) -> Float[Tensor, "row vocab"]:
+        """Of the next token of each row."""
+        return torch.cat([writer.logits for writer in self._writers])
+
+    def select(self, rows: Int[Tensor, " kept"]) -> None:
+        """Keep these rows, which come in order."""
+        start, kept = 0, []
+        for writer in self._writers:
+            end = start + len(writer)
+            mine = rows[(rows >= start) & (rows < end)] - start
+            if len(mine):
+                writer.select(mine)
+                kept.append(writer)
+            start = end
+        self._writers = kept
+
+    def write(self, tokens: Int[Tensor, " row"], writing: Tensor) -> None:
+        """Add a token to every row."""
+        counts = [len(writer) for writer in self._writers]
+        side_by_side(
+            [
+                partial(writer.write, some, alive)
+                for writer, some, alive in zip(
+                    self._writers,
+                    torch.split(tokens, counts),
+                    torch.split(writing, counts),
+                    strict=True,
+                )
+            ]
+        )
+
+
+def _begun(
+    model: PreTrainedModel, head: nn.Module, prompts: Rows, which: Int[Tensor, " row"]
+) -> LlamaWriter:
+    """A writer of some rows, which reads no other prompts than theirs."""
+    needed, numbers = torch.unique(which, return_inverse=True)
+    return LlamaWriter(model, head, prompts.select(needed), numbers)

@@ -13,6 +13,8 @@ Slots are positions of `packing.Packed`, all dense operations run over all of th
           x'' = x' + W_d (\mathrm{silu}(W_g g_2 n') \odot W_u g_2 n')
 """
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +22,7 @@ from torch import Tensor
 
 from assent.models.packed_attention import Attended, attend, attend_backward
 from assent.models.packing import Packed
+from assent.models.threads import side_by_side
 
 WEIGHTS_A_LAYER = 9
 
@@ -54,7 +57,10 @@ class Layer(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """The weights of one layer as they are multiplied: gains folded in, rotated pairs adjacent."""
+    """The weights of one layer as they are multiplied: gains folded in, rotated pairs adjacent.
+
+    Or the gradients of these.
+    """
 
     query: Tensor
     key_value: Tensor
@@ -68,7 +74,6 @@ class _Kept(NamedTuple):
 
     normed: Tensor
     scale: Tensor
-    folded: Folded
     attended: Attended
     mixed: Tensor
     second_normed: Tensor
@@ -83,52 +88,72 @@ class PackedTrunk(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401
-        packed: Packed,
+        shards: Sequence[Packed],
         turns: Tensor,
         shape: Shape,
         embedding: Tensor,
         *weights: Tensor,
     ) -> Tensor:
-        """States [wanted, hidden] from the weights of all layers, flat."""
-        kept: list[_Kept] = []
-        states, scale = _forward(packed, turns, shape, embedding, weights, kept)
-        ctx.packed, ctx.turns, ctx.shape, ctx.kept = packed, turns, shape, kept
-        ctx.states, ctx.scale = states, scale
+        """States [wanted, hidden], shard after shard, from the weights of all layers, flat."""
+        folded = [fold(layer, shape) for layer in layers_of(weights)]
+        kept: list[list[_Kept]] = [[] for _ in shards]
+        found = side_by_side(
+            [
+                partial(_forward, shard, turns, shape, embedding, folded, mine)
+                for shard, mine in zip(shards, kept, strict=True)
+            ]
+        )
+        ctx.shards, ctx.turns, ctx.shape = shards, turns, shape
+        ctx.kept, ctx.found, ctx.folded = kept, found, folded
         ctx.save_for_backward(embedding, *weights)
-        return states
+        return torch.cat([states for states, _ in found])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         """Gradients of the embedding and of every weight."""
-        packed, shape, kept = ctx.packed, ctx.shape, ctx.kept
         embedding, *weights = ctx.saved_tensors
-        layers = layers_of(weights)
-        flow = _norm_backward(gradient.float(), ctx.states.float(), ctx.scale)
-        found: list[Tensor] = []
-        for number in reversed(range(len(layers))):
-            picks = packed.wanted if number == len(layers) - 1 else None
-            flow, of_layer = _layer_backward(
-                flow, layers[number], kept.pop(), packed, ctx.turns, shape, picks
+        parts = torch.split(gradient, [len(states) for states, _ in ctx.found])
+        tasks = [
+            partial(_backward, part, states, scale, kept, shard, ctx.turns, ctx.shape, ctx.folded)
+            for part, (states, scale), kept, shard in zip(
+                parts, ctx.found, ctx.kept, ctx.shards, strict=True
             )
-            found = [*of_layer, *found]
+        ]
+        found = side_by_side(tasks)
+        tokens = torch.cat([shard.tokens for shard in ctx.shards])
         of_embedding = torch.ops.aten.embedding_dense_backward(
-            flow, packed.tokens, len(embedding), shape.padding, False
+            torch.cat([flow for flow, _ in found]), tokens, len(embedding), ctx.shape.padding, False
         )
-        return None, None, None, of_embedding, *found
+        of_weights: list[Tensor] = []
+        for number, layer in enumerate(layers_of(weights)):
+            summed = [sum(same) for same in zip(*(of[number] for _, of in found), strict=True)]
+            of_weights += _unfold(layer, ctx.shape, Folded(*summed))
+        return None, None, None, of_embedding, *of_weights
 
 
-@torch.no_grad()
 def states_without_gradient(
-    packed: Packed,
+    shards: Sequence[Packed],
     turns: Tensor,
     shape: Shape,
     embedding: Tensor,
-    weights: tuple[Tensor, ...],
-    remembered: list[tuple[Tensor, Tensor]] | None = None,
+    folded: Sequence[Folded],
 ) -> Tensor:
-    """The same states where nothing is to be learned; keys and values of each layer if wanted."""
-    return _forward(packed, turns, shape, embedding, weights, None, remembered)[0]
+    """The same states where nothing is to be learned."""
+    found = side_by_side(
+        [partial(_forward, shard, turns, shape, embedding, folded, None) for shard in shards]
+    )
+    return torch.cat([states for states, _ in found])
+
+
+@torch.no_grad()
+def remembering(
+    packed: Packed, turns: Tensor, shape: Shape, embedding: Tensor, folded: Sequence[Folded]
+) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """The states, and the keys and values of each layer."""
+    remembered: list[tuple[Tensor, Tensor]] = []
+    states, _ = _forward(packed, turns, shape, embedding, folded, None, remembered)
+    return states, remembered
 
 
 def layers_of(weights: tuple[Tensor, ...] | list[Tensor]) -> list[Layer]:
@@ -142,21 +167,45 @@ def _forward(
     turns: Tensor,
     shape: Shape,
     embedding: Tensor,
-    weights: tuple[Tensor, ...],
+    folded: Sequence[Folded],
     kept: list[_Kept] | None,
     remembered: list[tuple[Tensor, Tensor]] | None = None,
 ) -> tuple[Tensor, Tensor]:
+    """Normalised states at the slots wanted, and what they were multiplied by."""
     stream = torch.nn.functional.embedding(packed.tokens, embedding).float()
-    layers = layers_of(weights)
-    for number, layer in enumerate(layers):
-        picks = packed.wanted if number == len(layers) - 1 else None
-        stream = _layer_forward(stream, layer, packed, turns, shape, picks, kept, remembered)
+    angles = turns[packed.positions]
+    for number, layer in enumerate(folded):
+        picks = packed.wanted if number == len(folded) - 1 else None
+        stream = _layer_forward(stream, layer, packed, angles, shape, picks, kept, remembered)
     return norm(stream, shape.eps, torch.float32)
+
+
+def _backward(
+    gradient: Tensor,
+    states: Tensor,
+    scale: Tensor,
+    kept: Sequence[_Kept],
+    packed: Packed,
+    turns: Tensor,
+    shape: Shape,
+    folded: Sequence[Folded],
+) -> tuple[Tensor, list[Folded]]:
+    """Gradient of the embedded tokens, and of each layer's folded weights."""
+    angles = turns[packed.positions]
+    flow = _norm_backward(gradient.float().clone(), states, scale)
+    found: list[Folded] = []
+    for number in reversed(range(len(folded))):
+        picks = packed.wanted if number == len(folded) - 1 else None
+        flow, of_layer = _layer_backward(
+            flow, folded[number], kept[number], packed, angles, shape, picks
+        )
+        found.insert(0, of_layer)
+    return flow, found
 
 
 def _layer_forward(
     stream: Tensor,
-    layer: Layer,
+    folded: Folded,
     packed: Packed,
     turns: Tensor,
     shape: Shape,
@@ -164,7 +213,6 @@ def _layer_forward(
     kept: list[_Kept] | None,
     remembered: list[tuple[Tensor, Tensor]] | None,
 ) -> Tensor:
-    folded = fold(layer, shape)
     normed, scale = norm(stream, shape.eps, shape.dtype)
     key_value = normed @ folded.key_value.t()
     asking, residual, query_turns = normed, stream, turns
@@ -192,22 +240,22 @@ def _layer_forward(
     gate, up = gate_up.chunk(2, dim=1)
     activated = torch.nn.functional.silu(gate).mul_(up)
     if kept is not None:
-        mine = (normed, scale, folded, attended, mixed)
+        mine = (normed, scale, attended, mixed)
         kept.append(_Kept(*mine, second_normed, second_scale, gate_up, activated))
     return after.add_(activated @ folded.down.t())
 
 
 def _layer_backward(
     flow: Tensor,
-    layer: Layer,
+    folded: Folded,
     kept: _Kept,
     packed: Packed,
     turns: Tensor,
     shape: Shape,
     picks: Tensor | None,
-) -> tuple[Tensor, list[Tensor]]:
-    """Gradient of the stream before a layer, and of the layer's weights in their order."""
-    folded, dtype = kept.folded, shape.dtype
+) -> tuple[Tensor, Folded]:
+    """Gradient of the stream before a layer, and of the layer's folded weights."""
+    dtype = shape.dtype
     rough = flow.to(dtype)
     of_down = rough.t() @ kept.activated
     through = rough @ folded.down
@@ -241,9 +289,8 @@ def _layer_backward(
         before = _norm_backward(of_normed, kept.normed, kept.scale)
         before[picks] += flow
     of_key_value_weight = of_key_value.t() @ kept.normed
-    return before, _unfold(
-        layer, shape, of_query_weight, of_key_value_weight, of_out, of_gate_up_weight, of_down
-    )
+    weights = (of_query_weight, of_key_value_weight, of_out, of_gate_up_weight, of_down)
+    return before, Folded(*(one.float() for one in weights))
 
 
 def norm(stream: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -261,7 +308,8 @@ def _norm_backward(flow: Tensor, normed: Tensor, scale: Tensor) -> Tensor:
 
 def turn(states: Tensor, turns: Tensor, width: int) -> Tensor:
     """Rotate the adjacent pairs of every head by the angle of their position."""
-    pairs = torch.view_as_complex(states.float().reshape(len(states), -1, width // 2, 2))
+    apart = (len(states), states.shape[1] // width, width // 2, 2)
+    pairs = torch.view_as_complex(states.float().reshape(apart))
     return torch.view_as_real(pairs * turns[:, None]).reshape(states.shape).to(states.dtype)
 
 
@@ -276,26 +324,18 @@ def fold(layer: Layer, shape: Shape) -> Folded:
     )
 
 
-def _unfold(
-    layer: Layer,
-    shape: Shape,
-    of_query: Tensor,
-    of_key_value: Tensor,
-    of_out: Tensor,
-    of_gate_up: Tensor,
-    of_down: Tensor,
-) -> list[Tensor]:
+def _unfold(layer: Layer, shape: Shape, of: Folded) -> list[Tensor]:
+    """Gradients of a layer's weights, in their order, from those of the folded ones."""
     between = shape.key_heads * shape.width
-    query = _apart(of_query.float(), shape.width) * shape.width**-0.5
-    key = _apart(of_key_value[:between].float(), shape.width)
-    value = of_key_value[between:].float()
-    gate, up = of_gate_up.float().chunk(2)
+    query = _apart(of.query, shape.width) * shape.width**-0.5
+    key, value = _apart(of.key_value[:between], shape.width), of.key_value[between:]
+    gate, up = of.gate_up.chunk(2)
     of_gain = (query * layer.query).sum(0) + (key * layer.key).sum(0) + (value * layer.value).sum(0)
     of_second = (gate * layer.gate).sum(0) + (up * layer.up).sum(0)
     gain, second = layer.gain, layer.second_gain
     return [
-        of_gain, query * gain, key * gain, value * gain, of_out.float(),
-        of_second, gate * second, up * second, of_down.float(),
+        of_gain, query * gain, key * gain, value * gain, of.out,
+        of_second, gate * second, up * second, of.down,
     ]  # fmt: skip
 
 

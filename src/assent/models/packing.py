@@ -19,6 +19,8 @@ from assent.models.tokens import Rows
 
 ALL_WANTED = 0.7
 """Share of slots wanted from which the last layer is computed whole."""
+LEAST_TOKENS = 96
+"""Tokens of a shard that are worth a thread."""
 SPARE_TOKENS = 24
 """Padding that costs about as much as one more block, on a CPU."""
 
@@ -65,26 +67,86 @@ class Packed:
 class Packing(NamedTuple):
     """Rows in slots, and where the states that were asked for stand."""
 
-    packed: Packed
+    shards: tuple[Packed, ...]
+    """Independent parts of the batch."""
     places: Int[Tensor, " pick"]
-    """Of each pick, row after row: its number among the wanted slots."""
-    slots: Int[Tensor, "batch seq"]
-    """Of each real column of each row."""
+    """Of each pick, row after row: its number among the wanted slots, shard after shard."""
+    slots: Int[Tensor, "batch seq"] | None
+    """Of each real column of each row, where there is one shard."""
 
 
-def pack(rows: Rows, picks: Bool[Tensor, "batch seq"]) -> Packing:
+def pack(rows: Rows, picks: Bool[Tensor, "batch seq"], shards: int = 1) -> Packing:
     """Lay rows out; equal prompts stand once, and the responses to them look back at them.
 
     Args:
         rows: each a run of real tokens.
         picks: at which real tokens states are wanted.
+        shards: into how many parts of about as many tokens the batch is taken apart.
     """
-    layout = _Layout(rows)
-    slots, every = layout.slots[picks.numpy()], torch.from_numpy(layout.slots)
+    tokens, mask, wanted = rows.tokens.numpy(), rows.mask.numpy(), picks.numpy()
+    prompts = _same_prompts(tokens, mask, rows.prompt_width)
+    if shards == 1:
+        packed, places, slots = _packed(tokens, mask, rows.prompt_width, prompts, wanted)
+        return Packing((packed,), torch.from_numpy(places), torch.from_numpy(slots))
+    counts = wanted.sum(1)
+    firsts = np.cumsum(counts) - counts
+    found: list[Packed] = []
+    places = np.empty(int(counts.sum()), np.int64)
+    before = 0
+    for chosen in _parted(mask, rows.prompt_width, prompts, shards):
+        packed, mine, _ = _packed(
+            tokens[chosen], mask[chosen], rows.prompt_width, None, wanted[chosen]
+        )
+        along = np.arange(len(mine)) - np.repeat(
+            np.cumsum(counts[chosen]) - counts[chosen], counts[chosen]
+        )
+        places[np.repeat(firsts[chosen], counts[chosen]) + along] = before + mine
+        before += len(packed.tokens if packed.wanted is None else packed.wanted)
+        found.append(packed)
+    return Packing(tuple(found), torch.from_numpy(places), None)
+
+
+def shards_for(rows: Rows) -> int:
+    """A part for each thread of torch's, where the parts are worth it."""
+    return max(1, min(torch.get_num_threads(), int(rows.mask.sum()) // LEAST_TOKENS))
+
+
+def _packed(
+    tokens: NDArray[np.int64],
+    mask: NDArray[np.bool_],
+    prompt_width: int,
+    prompts: "_Prompts | None",
+    picks: NDArray[np.bool_],
+) -> tuple[Packed, NDArray[np.int64], NDArray[np.int64]]:
+    """The rows laid out, where each pick stands, and the slot of each column."""
+    layout = _Layout(
+        tokens, mask, prompt_width, prompts or _same_prompts(tokens, mask, prompt_width)
+    )
+    slots = layout.slots[picks]
     if len(slots) > ALL_WANTED * len(layout.tokens):
-        return Packing(layout.packed(None), torch.from_numpy(slots), every)
+        return layout.packed(None), slots, layout.slots
     wanted, places = np.unique(slots, return_inverse=True)
-    return Packing(layout.packed(wanted), torch.from_numpy(places), every)
+    return layout.packed(wanted), places, layout.slots
+
+
+def _parted(
+    mask: NDArray[np.bool_], prompt_width: int, prompts: "_Prompts | None", shards: int
+) -> list[NDArray[np.int64]]:
+    """Rows of each shard, in order; the responses to one prompt stay together."""
+    if prompts is None:
+        which = np.arange(len(mask))
+        sizes = mask.sum(1).astype(np.float64)
+    else:
+        which = prompts.which
+        sizes = np.bincount(which, weights=mask[:, prompt_width:].sum(1))
+        sizes += mask[prompts.first, :prompt_width].sum(1)
+    filled = np.zeros(shards)
+    shard_of = np.empty(len(sizes), np.int64)
+    for group in np.argsort(-sizes, kind="stable"):
+        shard_of[group] = filled.argmin()
+        filled[shard_of[group]] += sizes[group]
+    rows = [np.flatnonzero(shard_of[which] == shard) for shard in range(shards)]
+    return [chosen for chosen in rows if len(chosen)]
 
 
 def lay_out(
@@ -110,9 +172,14 @@ def lay_out(
 class _Layout:
     """Slots handed out to rows."""
 
-    def __init__(self, rows: Rows) -> None:
-        self._given = rows.tokens.numpy()
-        mask = rows.mask.numpy()
+    def __init__(
+        self,
+        tokens: NDArray[np.int64],
+        mask: NDArray[np.bool_],
+        prompt_width: int,
+        prompts: "_Prompts | None",
+    ) -> None:
+        self._given = tokens
         self.slots = np.zeros(mask.shape, dtype=np.int64)
         """Of each column of each row."""
         self._blocks: list[Block] = []
@@ -120,16 +187,14 @@ class _Layout:
         self._positions: list[NDArray[np.int64]] = []
         self._filled = 0
         starts, lengths = mask.argmax(1), mask.sum(1)
-        prompts = _same_prompts(self._given, mask, rows.prompt_width)
         if prompts is None:
-            every = np.arange(len(mask))
-            self._draw(every, starts, lengths)
+            self._draw(np.arange(len(mask)), starts, lengths)
         else:
-            first, which = prompts
-            asked = mask[:, : rows.prompt_width].sum(1)
-            self._draw(first, starts, asked)
-            self.slots[:, : rows.prompt_width] = self.slots[first[which], : rows.prompt_width]
-            self._draw_responses(rows.prompt_width, asked, lengths - asked)
+            asked = mask[:, :prompt_width].sum(1)
+            self._draw(prompts.first, starts, asked)
+            own = prompts.first[prompts.which]
+            self.slots[:, :prompt_width] = self.slots[own, :prompt_width]
+            self._draw_responses(prompt_width, asked, lengths - asked)
         self.tokens = np.concatenate(self._tokens)
 
     def packed(self, wanted: NDArray[np.int64] | None) -> Packed:
@@ -191,10 +256,19 @@ class _Layout:
         self._filled += len(chosen) * width
 
 
+class _Prompts(NamedTuple):
+    """Which rows have a prompt in common."""
+
+    first: NDArray[np.int64]
+    """Of each prompt, the first row."""
+    which: NDArray[np.int64]
+    """Of each row, the number of its prompt."""
+
+
 def _same_prompts(
     tokens: NDArray[np.int64], mask: NDArray[np.bool_], width: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """The first row of each prompt and each row's prompt by number; None if all differ."""
+) -> _Prompts | None:
+    """Rows by prompt; None if all differ."""
     if len(tokens) < 2 or not width:
         return None
     known: dict[bytes, int] = {}
@@ -208,7 +282,7 @@ def _same_prompts(
         which[number] = known[prompt]
     if len(first) == len(tokens):
         return None
-    return np.array(first), which
+    return _Prompts(np.array(first), which)
 
 
 def _picked(block: Block, wanted: NDArray[np.int64]) -> Picked:

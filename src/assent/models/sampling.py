@@ -20,12 +20,14 @@ from transformers import PreTrainedModel
 
 from assent.models.cache import can_drop_rows, new_cache
 from assent.models.llama import takes_packed
-from assent.models.llama_decoding import LlamaWriter
+from assent.models.llama_decoding import LlamaWriter, SideBySideWriters
 from assent.models.states import head_of, trunk_of
 from assent.models.tokens import Rows
 from assent.objectives.logprobs import draw_tokens, tempered_logprobs
 from assent.objectives.masks import left_pad, position_ids
 
+LEAST_ROWS = 8
+"""Rows that are worth a thread of their own."""
 WORTH_DROPPING = 0.75
 """Of the rows in the batch, the share still being written at which the others are taken out."""
 
@@ -109,8 +111,10 @@ def sample(
 class Writer(Protocol):
     """Rows that begin with prompts and grow by a token at a time."""
 
-    logits: Float[Tensor, "row vocab"]
-    """Of the next token of each row."""
+    @property
+    def logits(self) -> Float[Tensor, "row vocab"]:
+        """Of the next token of each row."""
+        ...
 
     def write(self, tokens: Int[Tensor, " row"], writing: Bool[Tensor, " row"]) -> None:
         """Add a token to every row; rows that are not writing have ended and only stand there."""
@@ -152,6 +156,9 @@ def _writer(model: PreTrainedModel, prompts: Rows, which: Tensor) -> tuple[Write
     if takes_packed(trunk_of(model)):
         head = head_of(model)
         if head is not None:
+            parts = min(torch.get_num_threads(), len(which) // LEAST_ROWS)
+            if parts > 1:
+                return SideBySideWriters(model, head, prompts, which, parts), True
             return LlamaWriter(model, head, prompts, which), True
     writer = _CachedWriter(model, prompts, which)
     return writer, writer.may_drop

@@ -1,6 +1,6 @@
 """The packed path of Llama-type trunks gives what their own forward pass gives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel, PreTrainedModel
 
 from assent.config.lora import LoraSettings
-from assent.models import packed_attention, states
+from assent.models import packed_attention, packing, states
 from assent.models.llama import takes_packed
 from assent.models.lora import add_adapter
 from assent.models.packing import pack
 from assent.models.scoring import before_responses
 from assent.models.states import states_at, trunk_of
+from assent.models.threads import side_by_side
 from assent.models.tokens import Rows, join
 from assent.objectives.masks import last_index
 
@@ -124,12 +125,59 @@ def test_the_pad_tokens_embedding_is_learned_as_little_as_in_the_model() -> None
 
 
 def test_a_prompt_is_read_once_and_padding_hardly() -> None:
-    packed = pack(SHARED, before_responses(SHARED)).packed
+    (packed,) = pack(SHARED, before_responses(SHARED)).shards
     real = sum(map(len, _ASKED)) + sum(map(len, RESPONSES))
     assert real <= len(packed.tokens) <= real + 24 * len(packed.blocks)
     assert len(packed.tokens) < int(SHARED.mask.sum()) * 0.75
     assert packed.wanted is not None
     assert len(packed.wanted) == 3 + sum(len(one) - 1 for one in RESPONSES)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("rows", [APART, SHARED], ids=["apart", "shared"])
+@pytest.mark.parametrize("picks_of", [responses, everything, one_row])
+@pytest.mark.usefixtures("two_threads")
+def test_parts_read_side_by_side_give_the_same_and_always_the_same(
+    rows: Rows, picks_of: Callable[[Rows], Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "LEAST_TOKENS", 8)
+    model, picks = trunk(2), picks_of(rows)
+    assert packing.shards_for(rows) == 2
+    ours, theirs = both(model, rows, picks)
+    assert furthest(ours, theirs) < 1e-5
+    again, _ = both(model, rows, picks)
+    assert all(torch.equal(one, other) for one, other in zip(ours, again, strict=True))
+    assert torch.get_num_threads() == 2
+
+
+def test_responses_to_one_prompt_stay_in_one_part() -> None:
+    asked = token_lists([17, 9, 26, 11, 12, 19, 8, 30], seed=4)
+    said = token_lists([3, 8, 2, 5, 9, 4, 6, 7] * 2, seed=5)
+    rows = join(asked * 2, said, PAD)
+    parts = pack(rows, before_responses(rows), shards=2).shards
+    slots = [len(part.tokens) for part in parts]
+    blocks = sum(len(part.blocks) for part in parts)
+    assert sum(slots) <= sum(map(len, asked)) + sum(map(len, said)) + 24 * blocks
+    assert max(slots) < 1.3 * min(slots)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_what_fails_in_a_part_fails_for_the_caller() -> None:
+    def broken() -> int:
+        message = "no"
+        raise ValueError(message)
+
+    with pytest.raises(ValueError, match="no"):
+        side_by_side([broken, lambda: 1])
+    assert side_by_side([torch.get_num_threads, torch.get_num_threads]) == [1, 1]
+    assert side_by_side([torch.is_grad_enabled] * 2) == [False, False]
 
 
 def test_two_readings_are_the_same_to_the_last_bit() -> None:
