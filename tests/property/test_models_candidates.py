@@ -16,7 +16,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerFast
 
-from assent.models.candidates import AnswerTree, Candidates
+from assent.models.answer_trees import AnswerTree
+from assent.models.candidates import Candidates
 from assent.models.sampling import sample
 from assent.models.scoring import score
 from assent.models.tokens import join

@@ -16,7 +16,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from assent.models.candidates import AnswerTree, Candidates
+from assent.models.answer_trees import AnswerTree
+from assent.models.candidates import Candidates
 from assent.models.reading import ResponseEnd
 from assent.models.rewards import TextReward
 from assent.models.scoring import score
