@@ -36,8 +36,9 @@ def print_inspection(
     _print_table(list(found.mapping.items()))
     if found.unread:
         _say(f"  not read: {', '.join(found.unread)}")
-    records = ", ".join(f"{count:,} {name}s" for name, count in found.counts.items())
-    _say(f"\n{found.rows:,} rows give {records or 'no record'}")
+    records = ", ".join(_several(count, name) for name, count in found.counts.items())
+    verb = "gives" if found.rows == 1 else "give"
+    _say(f"\n{_several(found.rows, 'row')} {verb} {records or 'no record'}")
     if found.verdicts:
         _say(f"  verdicts: {_counted(found.verdicts)}")
     if found.annotators:
@@ -58,16 +59,17 @@ def print_inspection(
 
 def print_imported(found: Inspection, result: Imported) -> None:
     """What became of the records."""
-    _say(f"{found.format}: {found.rows:,} rows")
-    _say(f"added: {_counted(result.added) or 'nothing'}")
+    _say(f"{found.format}: {_several(found.rows, 'row')}")
+    _say(f"added: {_records(result.added) or 'nothing'}")
     if result.known:
-        _say(f"there already: {_counted(result.known)}")
+        _say(f"there already: {_records(result.known)}")
     if result.prompts:
         _say(f"new prompts: {_counted(result.prompts)}")
     if result.annotators:
         _say(f"annotators: {result.annotators:,}, as import/{result.source}/…")
     if result.stayed:
-        _say(f"{result.stayed:,} records keep the split that their prompt was in before")
+        keep = "keeps the split that its" if result.stayed == 1 else "keep the split that their"
+        _say(f"{_several(result.stayed, 'record')} {keep} prompt was in before")
     if result.too_long is not None:
         _say(f"stored, too long to train on: {result.too_long.count:,} ({result.too_long.reason})")
         _say_all(result.too_long.first)
@@ -78,9 +80,9 @@ def print_imported(found: Inspection, result: Imported) -> None:
 
 def print_written(written: Written) -> None:
     """What a file holds now, and what it does not."""
-    _say(f"{written.path}: {written.rows:,} rows as {written.format}")
+    _say(f"{written.path}: {_several(written.rows, 'row')} as {written.format}")
     for what, count in written.lost.items():
-        _say(f"lost: {what}, of {count:,} records")
+        _say(f"lost: {what}, of {_several(count, 'record')}")
     for why, count in written.left_out.items():
         _say(f"left out: {count:,} ({why})")
 
@@ -120,6 +122,15 @@ def _tokens(tokens: Sequence[Token]) -> str:
 
 def _counted(counts: Mapping[Any, int]) -> str:
     return ", ".join(f"{count:,} {str(name).replace('_', ' ')}" for name, count in counts.items())
+
+
+def _records(counts: Mapping[str, int]) -> str:
+    """Counts whose names are plural: `1 comparison, 2 prompts`."""
+    return ", ".join(_several(count, name.removesuffix("s")) for name, count in counts.items())
+
+
+def _several(count: int, name: str) -> str:
+    return f"{count:,} {name}" if count == 1 else f"{count:,} {name}s"
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:

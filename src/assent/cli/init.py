@@ -44,5 +44,10 @@ def init(
     typer.echo(f"prompts: {counts or f'none yet; add some: assent data import {project} FILE'}")
     for reason, count in made.dropped.items():
         typer.echo(f"left out: {count}, {reason}")
+    if made.too_long:
+        typer.echo(
+            f"too long to be asked: {made.too_long}; the model reads {made.positions} tokens, "
+            "prompt and response"
+        )
     typer.echo(f"settings: {project / 'assent.toml'}")
     typer.echo(f"next: assent loop run {project}")

@@ -182,8 +182,19 @@ def _no_format(path: Path, rows: Sequence[Row]) -> str:
             f"{path} is one object, and its key {key!r} holds a list of objects; if those are the "
             "rows, write them as a file of their own (jq takes them out)"
         )
+    if (refused := _wrong_cell(rows[0])) is not None:
+        return f"{path}: no format reads these rows; {refused}"
     listed = ", ".join(printable(one) for one in have[:12]) + (" …" if len(have) > 12 else "")
     return (
-        f"{path}: no format has the columns {listed}{hint}; rename them to those of a format in "
-        "docs/reference/formats.md"
+        f"{path}: no format has the columns {listed}{hint}; rename them to those of a format: "
+        "`assent data formats --json` lists them"
     )
+
+
+def _wrong_cell(row: Row) -> str | None:
+    """What is wrong with a row that has the columns of a format and other things in them."""
+    for one in FORMATS.values():
+        outcome = next(iter(one.read(iter([row]))), None)
+        if isinstance(outcome, Problem) and outcome.reason == "wrong type":
+            return f"{outcome} (read as {one.name})"
+    return None

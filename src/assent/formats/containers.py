@@ -148,8 +148,10 @@ def _whole(path: Path, items: Iterator[Item]) -> Iterator[Item]:
         message = f"{path}: the gzip data are broken{after} ({error}); fetch the file again"
         raise UnreadableFile(message) from error
     except UnicodeDecodeError as error:
+        # The bytes are read ahead of the rows.
+        place = f"after row {count}" if count else "in row 1 or after it"
         message = (
-            f"{path} is not in UTF-8: byte 0x{error.object[error.start]:02x} below row {count}; "
+            f"{path} is not in UTF-8: byte 0x{error.object[error.start]:02x} {place}; "
             "write it in UTF-8, for example iconv -f LATIN1 -t UTF-8"
         )
         raise UnreadableFile(message) from error

@@ -30,6 +30,7 @@ from assent.models.loading import (
     require_fit,
     require_match,
 )
+from assent.models.tokens import encode_prompts
 from assent.rounds.material import BASE
 from assent.rounds.prompts import add_prompts
 from assent.store import NewModelVersion, Project
@@ -59,6 +60,8 @@ class Started:
     """Imported, by split."""
     dropped: dict[str, int]
     """Rows that were left out, by reason."""
+    too_long: int
+    """Prompts that leave no room for a response: they are stored, and never asked."""
 
 
 def init_project(
@@ -108,16 +111,20 @@ def init_project(
                 )
             )
             dropped = add_prompts(project, prompts) if prompts else {}
+            stored = [prompt.text for prompt in project.store.prompts()]
+            lengths = [len(ids) for ids in encode_prompts(tokenizer, stored)]
+            room = settings.sampling.max_new_tokens
             counted = {
                 split: len(project.store.prompts(split))
                 for split in ("train", "validation", "test")
             }
+    most = max_positions(policy)
     return Started(
         project=root,
         model=artifact.path,
         weights_sha256=artifact.sha256,
         parameters=policy.num_parameters(),
-        positions=max_positions(policy),
+        positions=most,
         chat=(
             "the tokenizer's chat template"
             if has_template(tokenizer)
@@ -129,6 +136,7 @@ def init_project(
         ),
         prompts={split: count for split, count in counted.items() if count},
         dropped=dict(dropped),
+        too_long=sum(length + room > (most or length + room) for length in lengths),
     )
 
 

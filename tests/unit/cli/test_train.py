@@ -70,6 +70,18 @@ def test_init_plan_and_pause_as_a_user_meets_them(
     assert "is not empty" in again
 
 
+def test_init_counts_prompts_that_are_too_long_for_the_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text(f"Say it.\n{'word ' * 400}\nSay that.\n")
+    base, root = save_base(tmp_path / "base"), tmp_path / "own"
+    said = assent(capsys, "init", str(root), "--model", str(base), "--prompts", str(prompts))
+    assert "too long to be asked: 1; the model reads " in said
+    with Project.open(root) as project:
+        assert len(project.store.prompts()) == 3
+
+
 def test_a_pause_ends_with_status_zero_and_says_what_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

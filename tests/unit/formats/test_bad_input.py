@@ -265,8 +265,18 @@ def test_a_file_in_another_encoding_is_refused_and_told_how_to_be_written(
     row = '{"prompt": "caf\u00e9", "chosen": "a", "rejected": "b"}'
     text = {"a.jsonl": row, "a.json": f"[{row}]", "a.csv": "prompt,chosen\ncaf\u00e9,a\n"}[name]
     (tmp_path / name).write_bytes(text.encode("latin-1"))
-    with pytest.raises(UnreadableFile, match=r"not in UTF-8: byte 0xe9 below row \d+; .*iconv"):
+    with pytest.raises(
+        UnreadableFile, match=r"not in UTF-8: byte 0xe9 in row 1 or after it; .*iconv"
+    ):
         inspect_file(tmp_path / name)
+
+
+def test_a_column_that_holds_something_else_is_named_and_not_called_unknown(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": 1, "chosen": 2, "rejected": 3}\n')
+    said = r"a.jsonl, row 1: column \w+ should be text, and is 2 \(read as "
+    with pytest.raises(UnknownFormat, match=said):
+        inspect_file(path)
 
 
 def test_utf_16_is_named(tmp_path: Path) -> None:
