@@ -81,5 +81,10 @@ def status(project: ProjectFolder, as_json: AsJson = False) -> None:
     if as_json:
         print_json(standing)
         return
-    for name, value in standing.items():
-        typer.echo(f"{name}: {value}")
+    runs = ", ".join(f"{name} {how}" for name, how in standing["runs"].items())
+    typer.echo(f"runs: {runs or 'none yet'}")
+    for name in ("comparisons", "events", "models"):
+        typer.echo(f"{name}: {standing[name]:,}")
+    typer.echo(f"next: {standing['next']}")
+    for way in standing.get("waiting", {}).get("ways", ()):
+        typer.echo(f"  {way}")

@@ -87,10 +87,17 @@ def test_a_pause_ends_with_status_zero_and_says_what_to_do(
 ) -> None:
     root = tmp_path / "own"
     make_own(root)
+    said = assent(capsys, "loop", "status", str(root))
+    assert said == f"runs: none yet comparisons: 0 events: 0 models: 1 next: assent loop run {root}"
     said = assent(capsys, "loop", "run", str(root))
     assert "Round 1 waits for judgements of people: 0 of 24 are there" in said
     assert f"`assent loop run {root}`" in said
     judge(root, 7)
+    said = assent(capsys, "loop", "status", str(root))
+    assert said.startswith("runs: none yet comparisons: 24 events: 7 models: 1 next: Round 1 waits")
+    assert said.endswith(
+        f"assent serve {root} assent data import {root} FILE assent loop run {root}"
+    )
     found = as_json(capsys, "loop", "status", str(root))
     assert (found["waiting"]["judgements"], found["waiting"]["open"]) == (7, 17)
 
