@@ -1,5 +1,6 @@
 """What record audits look at: judgements that stand, and the models behind a policy."""
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,8 @@ from assent.objectives.seeds import is_held_out
 from assent.store import Ancestor, ModelVersion, Project, Snapshot, StoredEvent
 from assent.store.records import ShownOrder
 from assent.types import Verdict
+
+_log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _DECIDED = ("first", "second")
@@ -194,6 +197,21 @@ def standing_judgements(project: Project) -> list[Judged]:
 def held_out(judged: Sequence[Judged], share: float) -> list[Judged]:
     """Those with a winner whose prompt no reward model was trained on."""
     return [one for one in judged if one.decided and is_held_out(one.prompt, share)]
+
+
+def readable(reward: LearnedReward, judged: Sequence[Judged]) -> list[Judged]:
+    """Those of which the reward model reads both responses whole; the log counts the others."""
+    prompts = [one.prompt for one in judged]
+    first = reward.fits(prompts, [one.first for one in judged])
+    second = reward.fits(prompts, [one.second for one in judged])
+    found = [one for one, *sides in zip(judged, first, second, strict=True) if all(sides)]
+    if len(found) < len(judged):
+        _log.warning(
+            "%d of %d held-out judgements are about longer texts than the reward model reads and "
+            "were left out",
+            len(judged) - len(found), len(judged),
+        )  # fmt: skip
+    return found
 
 
 def without(judged: Sequence[Judged], others: Collection[Judged]) -> list[Judged]:

@@ -3,13 +3,17 @@
 A reward model that does not beat "the longer one wins" has learned no more than length.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from assent.models.reward_ensembles import LearnedReward
 from assent.stats.intervals import bootstrap_mean
 from assent.types import PreferencePair, RewardFunction
+
+_log = logging.getLogger(__name__)
 
 Rule = Callable[[str, str], float]
 """What a rule gives a response to a prompt; the higher one wins."""
@@ -33,6 +37,20 @@ def longest(prompt: str, response: str) -> float:
     """The longer response wins."""
     del prompt
     return float(len(response))
+
+
+def readable(reward: LearnedReward, pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
+    """Pairs of which a reward model reads both sides whole; the log counts the others."""
+    prompts = [pair.prompt for pair in pairs]
+    first = reward.fits(prompts, [pair.chosen for pair in pairs])
+    second = reward.fits(prompts, [pair.rejected for pair in pairs])
+    found = [pair for pair, *sides in zip(pairs, first, second, strict=True) if all(sides)]
+    if len(found) < len(pairs):
+        _log.warning(
+            "%d of %d held-out pairs are longer than the reward model reads and were left out",
+            len(pairs) - len(found), len(pairs),
+        )  # fmt: skip
+    return found
 
 
 def reward_accuracy(reward: RewardFunction, pairs: Sequence[PreferencePair]) -> Accuracy:

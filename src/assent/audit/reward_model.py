@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from assent.audit.estimating import missing
-from assent.audit.evidence import Evidence, Judged, held_out, spread
+from assent.audit.evidence import Evidence, Judged, held_out, readable, spread
 from assent.audit.feedback_data import ratings
 from assent.audit.figures import estimate
 from assent.audit.insertions import insertion_effects
@@ -113,7 +113,13 @@ class RewardModel:
         """All figures; the records are the held-out judgements."""
         evidence = Evidence(subject)
         version, reward = evidence.reward()
-        judged = _judged(evidence, evidence.held_out_share(version))
+        judged = readable(reward, _judged(evidence, evidence.held_out_share(version)))
+        if len({one.prompt for one in judged}) < 2:
+            message = (
+                "the reward model reads the judged responses of fewer than two held-out prompts "
+                "whole: they are longer than its context"
+            )
+            raise NotAuditable(message)
         snapshot = evidence.project.store.snapshot(version.snapshot_id or "")
         fresh = [one.seq > snapshot.up_to_seq for one in judged]
         found = describe(

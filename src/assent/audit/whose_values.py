@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assent.audit.estimating import ends, missing
-from assent.audit.evidence import Evidence, Judged, held_out
+from assent.audit.evidence import Evidence, Judged, held_out, readable
 from assent.audit.feedback_data import NO_OVERLAP, ratings
 from assent.audit.figures import estimate
 from assent.audit.reward_parts import hits, places, share_right
@@ -110,9 +110,9 @@ class WhoseValues:
             for one in evidence.project.store.annotators()
         }
         level = subject.settings.level
-        measured = held_out(judged, evidence.held_out_share(version))
+        measured = readable(reward, held_out(judged, evidence.held_out_share(version)))
         if not measured:
-            message = "no judgement is held out of the reward model's training"
+            message = "no judgement that the reward model can read is held out of its training"
             raise NotAuditable(message)
         records = _records(reward, measured, known)
         found = [

@@ -9,6 +9,7 @@ template      the whole conversation through the model's own chat template, as o
 pair          [CLS] prompt [SEP] response [SEP] with token types: encoders of the BERT kind.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -24,6 +25,8 @@ from assent.models.states import autocast, states_at, trunk_of
 from assent.models.tokens import Rows, encode, encode_prompts, encode_responses, join
 from assent.objectives.masks import last_index, right_pad
 from assent.types import ChatPrompt, Message
+
+_log = logging.getLogger(__name__)
 
 ReadingName = Literal["response_end", "template", "pair"]
 
@@ -225,23 +228,50 @@ def is_encoder(model: PreTrainedModel) -> bool:
     return not hasattr(model, "score")
 
 
-def require_room(model: PreTrainedModel, reads: Sequence[Read]) -> None:
-    """Refuse texts that the reward model has no positions for; none is ever cut.
+MOST_SHORTENED = 0.25
+"""Share of the responses of one call that may be read without their ends."""
+
+
+def with_room(model: PreTrainedModel, reads: Sequence[Read]) -> list[Read]:
+    """The same texts, as far as the reward model has positions for them.
+
+    A response can be longer as text than it was when it was drawn: bytes that are no UTF-8 come
+    back as several tokens, and the end token and a suffix stand behind it. A few such responses are
+    read without their last tokens, which the log says; a prompt never loses any.
 
     Raises:
-        RewardError: counts them and says how long the longest is.
+        RewardError: they are more than `MOST_SHORTENED`, a prompt leaves no room, or this reading
+            has prompt and response in one; counts them and says how long the longest is.
     """
     most = max_positions(model)
     lengths = [one.length for one in reads]
     if most is None or max(lengths, default=0) <= most:
-        return
+        return list(reads)
     long = [number for number, length in enumerate(lengths) if length > most]
-    message = (
-        f"{len(long)} of {len(reads)} responses with their prompts are longer than the reward "
-        f"model's {most} positions (response {long[0]}: {lengths[long[0]]} tokens); leave out long "
-        "prompts or lower ppo.sampling.max_new_tokens"
-    )
-    raise RewardError(message)
+    shortened = {number: _shortened(reads[number], most) for number in long}
+    first = f"response {long[0]}: {lengths[long[0]]} tokens"
+    if len(long) > MOST_SHORTENED * len(reads) or None in shortened.values():
+        message = (
+            f"{len(long)} of {len(reads)} responses with their prompts are longer than the reward "
+            f"model's {most} positions ({first}); leave out long prompts or lower "
+            "ppo.sampling.max_new_tokens"
+        )
+        raise RewardError(message)
+    _log.warning(
+        "%d of %d responses are longer as text than the reward model's %d positions leave room for "
+        "(%s) and were read without their last tokens",
+        len(long), len(reads), most, first,
+    )  # fmt: skip
+    return [shortened.get(number) or one for number, one in enumerate(reads)]
+
+
+def _shortened(read: Read, most: int) -> Read | None:
+    """A response without its last tokens but with its end; None where that cannot be had."""
+    kept = most - len(read.prompt) - read.after
+    if not read.prompt or not read.response or kept < 1:
+        return None
+    said, end = read.response[: -read.after], read.response[-read.after :]
+    return read._replace(response=[*said[:kept], *end])
 
 
 def raw_outputs(

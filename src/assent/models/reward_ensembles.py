@@ -78,6 +78,11 @@ class RewardEnsemble:
         found = aggregate(self.by_member(prompts, responses), self.how, self.coef)
         return [float(value) for value in found]
 
+    def fits(self, prompts: Sequence[str], responses: Sequence[str]) -> list[bool]:
+        """Whether every member has positions for each prompt with its response, whole."""
+        rows = [member.fits(prompts, responses) for member in self.members]
+        return [all(column) for column in zip(*rows, strict=True)]
+
     def of_reads(self, reads: Sequence[Read]) -> list[float]:
         """Rewards of texts as tokens of the members' one tokenizer."""
         rows = torch.tensor([member.of_reads(reads) for member in self.members])

@@ -19,8 +19,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from assent.config.files import write_file
 from assent.errors import NotAModel, RewardError
 from assent.models.candidates import Candidates
-from assent.models.loading import load_reward_model, open_tokenizer, require_match
-from assent.models.reading import Read, Reading, ResponseEnd, reading_of, require_room
+from assent.models.loading import (
+    load_reward_model,
+    max_positions,
+    open_tokenizer,
+    require_match,
+)
+from assent.models.reading import Read, Reading, ResponseEnd, reading_of, with_room
 from assent.models.reward_axes import Axis, combine_outputs, read_axes
 from assent.models.scoring import chunks
 from assent.types import RewardFunction
@@ -155,14 +160,18 @@ class TextReward:
 
     @torch.no_grad()
     def raw(self, prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-        """Scores as the model gives them.
+        """Scores as the model gives them; a few responses may be shortened, see `with_room`.
 
         Raises:
-            RewardError: a prompt with its response is longer than the model has positions.
+            RewardError: prompts with their responses are longer than the model has positions.
         """
+        return self._scores(with_room(self.model, self.reading.encode(prompts, responses)))
+
+    def fits(self, prompts: Sequence[str], responses: Sequence[str]) -> list[bool]:
+        """Whether the model has positions for each prompt with its response, whole."""
+        most = max_positions(self.model)
         reads = self.reading.encode(prompts, responses)
-        require_room(self.model, reads)
-        return self._scores(reads)
+        return [most is None or one.length <= most for one in reads]
 
     @torch.no_grad()
     def of_reads(self, reads: Sequence[Read]) -> list[float]:

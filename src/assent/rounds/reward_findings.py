@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from assent.audit.reward_accuracy import reward_accuracy
+from assent.audit.reward_accuracy import readable, reward_accuracy
 from assent.models.reward_axes import read_axes
 from assent.models.reward_ensembles import MEMBER, LearnedReward, RewardEnsemble, load_reward
 from assent.models.rewards import TextReward
@@ -18,6 +18,8 @@ from assent.types import PreferencePair
 
 LEARN_TIES = ("davidson", "ordinal")
 FEWEST_RATINGS = 3
+FEWEST_PROMPTS = 2
+"""Over which an interval can be drawn."""
 
 
 def reward_findings(workspace: Workspace, snapshot: Snapshot, made: ModelVersion) -> dict[str, Any]:
@@ -32,14 +34,17 @@ def reward_findings(workspace: Workspace, snapshot: Snapshot, made: ModelVersion
         # A tie is nothing to most objectives; say how many were left out.
         ties = 0 if settings.objective in LEARN_TIES else split.ties
         found |= {"without_winner": split.undecided - split.ties + ties, "ties": ties}
-    if isinstance(reward, RewardEnsemble) and split.held_out:
-        found["disagreement"] = _disagreement(reward, split.held_out)
-    return found | _accuracy(reward, split.held_out)
+    held_out = readable(reward, split.held_out)
+    if too_long := len(split.held_out) - len(held_out):
+        found["held_out_too_long"] = too_long
+    if isinstance(reward, RewardEnsemble) and held_out:
+        found["disagreement"] = _disagreement(reward, held_out)
+    return found | _accuracy(reward, held_out)
 
 
 def _accuracy(reward: LearnedReward, held_out: Sequence[PreferencePair]) -> dict[str, Any]:
-    if not held_out:
-        return {"accuracy": "no comparison is held out"}
+    if len({pair.prompt for pair in held_out}) < FEWEST_PROMPTS:
+        return {"accuracy": "comparisons of fewer than two prompts are held out"}
     return reward_accuracy(reward, held_out).as_dict()
 
 
@@ -71,6 +76,8 @@ def _by_axis(
 
 
 def _predicted(reward: TextReward, axis: str, ratings: Sequence[StoredRating]) -> dict[str, Any]:
+    fits = reward.fits([one.prompt for one in ratings], [one.response for one in ratings])
+    ratings = [one for one, whole in zip(ratings, fits, strict=True) if whole]
     if len(ratings) < FEWEST_RATINGS:
         return {"n": len(ratings), "correlation": None, "error": None}
     said = np.array([one.axes[axis] for one in ratings])

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from assent import __version__
-from assent.audit.reward_accuracy import baseline_accuracies, reward_accuracy
+from assent.audit.reward_accuracy import baseline_accuracies, readable, reward_accuracy
 from assent.config.files import write_file
 from assent.models.reward_ensembles import load_reward
 from assent.rounds.ground import Choice, Ground, RoundResult, Waiting
@@ -99,13 +99,14 @@ def _round(
 ) -> dict[str, Any]:
     split = preferences(workspace, result.snapshot)
     reward = load_reward(workspace.path(result.reward), workspace.device)
+    held_out = readable(reward, split.held_out)
     accuracy: dict[str, Any] = {"accuracy": None, "ci": None, "n": 0, "baselines": {}}
-    if len({pair.prompt for pair in split.held_out}) > 1:
+    if len({pair.prompt for pair in held_out}) > 1:
         accuracy = {
-            **reward_accuracy(reward, split.held_out).as_dict(),
+            **reward_accuracy(reward, held_out).as_dict(),
             "baselines": {
                 name: found.as_dict()
-                for name, found in baseline_accuracies(ground.rules(), split.held_out).items()
+                for name, found in baseline_accuracies(ground.rules(), held_out).items()
             },
         }
     end = result.points[-1].figures

@@ -5,6 +5,7 @@ every other model the run read; so from a policy one walks back over its reward 
 snapshot, and from there to the judgements. Functions take an open transaction.
 """
 
+import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,6 +27,9 @@ from assent.store.records import (
 from assent.store.rows import add_missing, parsed_object, require
 from assent.store.schema import artifacts, model_versions, run_parents, runs, snapshots
 from assent.store.times import from_text
+
+_SHOWN = 3
+"""Settings that a refusal names."""
 
 
 def start_run(connection: Connection, new: NewRun, now: str) -> StoredRun:
@@ -66,8 +70,13 @@ def start_run(connection: Connection, new: NewRun, now: str) -> StoredRun:
         return find_run(connection, id_)
     for name, value in content.items():
         if stored[name] != value:
+            other = (
+                f"other settings ({_differing(stored['settings'], settings)})"
+                if name == "settings_sha256"
+                else f"another {name}"
+            )
             message = (
-                f"run {id_} exists with another {name}; go on with what it was begun with (its "
+                f"run {id_} exists with {other}; go on with what it was begun with (its "
                 "settings are in runs/, in the folder of its name), or begin another run or project"
             )
             raise IdempotencyConflict(message)
@@ -75,6 +84,23 @@ def start_run(connection: Connection, new: NewRun, now: str) -> StoredRun:
         again = {"status": "running", "finished_at": None, "problem": None}
         connection.execute(update(runs).where(runs.c.id == id_).values(again))
     return find_run(connection, id_)
+
+
+def _differing(stored: str, given: str) -> str:
+    """The first keys of two settings that differ, each with what it was and what it is."""
+    was, now = (_leaves(json.loads(text)) for text in (stored, given))
+    odd = [key for key in was | now if was.get(key) != now.get(key)]
+    said = [f"{key} was {was.get(key)} and is {now.get(key)}" for key in odd[:_SHOWN]]
+    return "; ".join([*said, "…"] if len(odd) > _SHOWN else said)
+
+
+def _leaves(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Every value by its dotted key."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{above}{key}"
+        found |= _leaves(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return found
 
 
 def run_id(row: Mapping[str, Any], parents: Mapping[str, str]) -> str:

@@ -17,7 +17,7 @@ from assent.errors import ConfigError, DataError
 from assent.models.checkpoints import save_model
 from assent.models.loading import max_positions, require_match
 from assent.models.lora import add_adapter
-from assent.models.reading import HeadReading, Read, reading_of, require_room
+from assent.models.reading import HeadReading, Read, reading_of, with_room
 from assent.models.reward_axes import Axis, combine_outputs, save_axes
 from assent.models.rewards import Normalisation, TextReward, save_normalisation, save_suffix
 from assent.models.scoring import chunks
@@ -319,8 +319,7 @@ def _raw(
     responses: Sequence[str],
 ) -> list[float]:
     """Raw scores: of several axes, their weighted sum."""
-    reads = reading.encode(prompts, responses)
-    require_room(model, reads)
+    reads = with_room(model, reading.encode(prompts, responses))
     found: list[float] = []
     for part in chunks(len(reads), 256):
         outputs = reading.outputs(model, reads[part])

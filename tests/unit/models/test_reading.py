@@ -1,5 +1,6 @@
 """Others' reward models give what their own pipeline gives, whatever their tokenizer and kind."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from assent.models.checkpoints import save_model
 from assent.models.loading import max_positions, reward_model_from
 from assent.models.reading import reading_of
 from assent.models.rewards import Normalisation, TextReward, save_normalisation
+from assent.models.tokens import encode_prompts
 from assent.types import ChatPrompt, Message
 
 CHATS = [
@@ -36,6 +38,12 @@ CHATS = [
 ]
 PLAIN = ["What is the harbour of Fernby?", "a", "Human: and you?\n\nAssistant:"]
 RESPONSES = ["It may be stone, or it may be blue; I am well.", "", "naïve"]
+
+
+def causal_reward_model(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    model = reward_model("qwen2", len(tokenizer))
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return model
 
 
 def encoder(kind: str, tokenizer: PreTrainedTokenizerBase, positions: int = 96) -> PreTrainedModel:
@@ -157,6 +165,36 @@ def test_a_text_that_is_too_long_is_counted_and_never_cut(tmp_path: Path) -> Non
     with pytest.raises(RewardError, match=r"2 of 3 responses .* 32 positions \(response 1: ") as no:
         reward(PLAIN, ["short", "stone " * 40, "blue " * 50])
     assert "\n" not in str(no.value)
+
+
+def test_a_few_responses_longer_as_text_than_as_drawn_lose_their_last_tokens_and_are_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One byte that is no UTF-8 comes back as three, so that what had room when drawn has none."""
+    tokenizer = bpe_tokenizer("chatml")
+    model = causal_reward_model(tokenizer)
+    reward = TextReward(model, tokenizer)
+    most = max_positions(model)
+    assert most is not None
+    prompt = PLAIN[0]
+    asked = len(encode_prompts(tokenizer, [prompt])[0])
+    broken = "\ufffd" * (most - asked - 1)
+    responses = ["stone", "blue", "It may be", broken]
+    with caplog.at_level(logging.WARNING):
+        found = reward([prompt] * 4, responses)
+    assert found[:3] == pytest.approx(reward([prompt] * 3, responses[:3]), abs=1e-6)
+    (line,) = [one.getMessage() for one in caplog.records]
+    assert line.startswith(f"1 of 4 responses are longer as text than the reward model's {most}")
+    (whole,) = reward.reading.encode([prompt], [broken])
+    ids = [*whole.prompt, *whole.response[: most - asked - 1], whole.response[-1]]
+    assert len(ids) == most
+    with torch.no_grad():
+        alone = float(model(input_ids=torch.tensor([ids])).logits[0, 0])
+    assert found[3] == pytest.approx(alone, abs=1e-5)
+    with pytest.raises(RewardError, match=f"1 of 3 responses with their prompts .* {most} posit"):
+        reward([prompt] * 3, responses[1:])  # more than a few: another model or shorter responses
+    with pytest.raises(RewardError, match="1 of 4 responses"):
+        reward([*[prompt] * 3, f"{prompt} " * 40], [*responses[:3], "stone"])
 
 
 def test_positions_leave_out_those_that_an_architecture_keeps_for_itself() -> None:

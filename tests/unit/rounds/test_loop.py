@@ -364,7 +364,7 @@ def test_runs_of_other_settings_do_not_count(copied: Path) -> None:
     changed = re.sub(r"(\[sft\](?:.|\n)*?\nepochs = )\d+", r"\g<1>9", text)
     assert changed != text
     file.write_text(changed, encoding="utf-8")
-    with pytest.raises(AssentError, match="run sft exists with another settings_sha256"):
+    with pytest.raises(AssentError, match=r"other settings \(epochs was \d and is 9\)"):
         run_loop(copied, rounds=None, progress=SILENT)
 
 

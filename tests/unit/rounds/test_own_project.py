@@ -10,11 +10,13 @@ import pytest
 from tests.own_project import judge, make_own
 from transformers import AutoModelForCausalLM
 
+from assent.collect.importing import import_file
 from assent.config.load import load_settings
 from assent.config.project import ProjectSettings
 from assent.errors import DataError
 from assent.report import write_report
 from assent.report.summary import load_summary
+from assent.rounds.audits import run_audits
 from assent.rounds.loop import loop_status, run_loop
 from assent.rounds.single import run_stage
 from assent.store import NewDemonstration, Project, check_project
@@ -290,3 +292,28 @@ def test_prompts_beyond_the_context_are_left_out_everywhere_and_counted(
     shown = [example["prompt"] for example in summary["examples"]]
     assert shown
     assert not any(prompt.startswith("Tell me") for prompt in shown)
+
+
+def test_judged_pairs_beyond_the_context_are_left_out_of_every_measure_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Imported pairs are as long as they are; a held-out one once ended the loop at its summary."""
+    root, file = tmp_path / "own", tmp_path / "pairs.jsonl"
+    make_own(root)
+    rows = [
+        {"prompt": f"Why, {n}?", "chosen": "Stone. " * (60 if n % 3 else 1), "rejected": "Blue."}
+        for n in range(90)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with Project.open(root) as project:
+        import_file(project.store, file, split="train")
+    summary = go_on(root)
+    (first,) = summary["rounds"]
+    assert 0 < first["reward_model"]["n"] < 20
+    assert "held-out pairs are longer than the reward model reads and were left out" in caplog.text
+    alone = stage(root, "reward")
+    assert alone["n"] == first["reward_model"]["n"]
+    assert alone["held_out_too_long"] > 0
+    ran = run_audits(root, names=("reward-model", "whose-values"), progress=SILENT)
+    assert [one["name"] for one in ran["audits"]] == ["reward-model", "whose-values"]
+    assert "held-out judgements are about longer texts than the reward model reads" in caplog.text

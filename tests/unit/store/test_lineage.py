@@ -64,8 +64,20 @@ def test_other_settings_are_another_run(project: Project, change: dict[str, obje
     started = project.store.start_run(RUN)
     other = replace(RUN, **change)  # type: ignore[arg-type]
     assert project.store.start_run(other).id != started.id
-    with pytest.raises(IdempotencyConflict, match="exists with another"):
+    with pytest.raises(IdempotencyConflict, match=r"exists with (an)?other"):
         project.store.start_run(replace(other, id=started.id))
+
+
+def test_a_run_with_other_settings_names_those_that_differ(project: Project) -> None:
+    was = {"epochs": 1, "optimiser": {"lr": 0.1, "eps": 1e-5}, "a": 1, "b": 2}
+    now = {"epochs": 1, "optimiser": {"lr": 0.2, "eps": 1e-5}, "a": 2, "b": 3, "c": 4}
+    started = project.store.start_run(replace(RUN, settings=was))
+    said = r"settings \(a was 1 and is 2; b was 2 and is 3; optimiser.lr was 0.1 and is 0.2; …\)"
+    with pytest.raises(IdempotencyConflict, match=f"exists with other {said}"):
+        project.store.start_run(replace(RUN, settings=now, id=started.id))
+    nearly = {**was, "optimiser": {"lr": 0.2, "eps": 1e-5}}
+    with pytest.raises(IdempotencyConflict, match=r"\(optimiser.lr was 0.1 and is 0.2\)"):
+        project.store.start_run(replace(RUN, settings=nearly, id=started.id))
 
 
 def test_a_run_may_only_name_what_exists(project: Project) -> None:
