@@ -16,7 +16,7 @@ PPO runs for 150 updates, where the demo stops at 60: the demo's policy is still
 optimum of its reward, which hides some of what optimising that reward does.
 
 What is written is kept: a second call with the same OUT.json runs only the arms that are missing.
-At the end it says, of the seeds there are, what each arm came to, and draws OUT.svg.
+At the end it says, of the seeds there are, what each arm came to, writes OUT.md and draws OUT.svg.
 """
 
 import argparse
@@ -127,6 +127,41 @@ def describe(seeds: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def table(seeds: Mapping[str, Mapping[str, Any]]) -> str:
+    """A row an arm and seed, in Markdown."""
+    lines = [
+        "| arm | seed | held-out accuracy | gold: start, highest, end | fall [95 %] | KL, nats "
+        '| KL to the optimum | bluff | sycophancy | "I do not know" |',
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for arm in ARMS:
+        having = [seed for seed in sorted(seeds, key=int) if arm in seeds[seed]]
+        lines += [_row(arm, seed, seeds[seed][arm]) for seed in having]
+    return "\n".join(lines) + "\n"
+
+
+def _row(arm: str, seed: str, summary: Mapping[str, Any]) -> str:
+    points = summary["trajectory"]
+    first, last = points[0], points[-1]
+    gold = [point["gold_mean"] for point in points]
+    low, high = summary["fall"]["ci"]
+    moved = (
+        f"{first[name]:.2f} to {last[name]:.2f}"
+        for name in ("bluff", "sycophancy", "idk_unknowable")
+    )
+    cells = (
+        arm,
+        seed,
+        f"{summary['rounds'][0]['reward_model']['accuracy']:.3f}",
+        f"{gold[0]:.3f}, {max(gold):.3f}, {gold[-1]:.3f}",
+        f"{summary['fall']['gold_fall']:.3f} [{low:.3f}, {high:.3f}]",
+        f"{last['kl_nats']:.2f}",
+        f"{first['kl_to_optimum_nats']:.2f} to {last['kl_to_optimum_nats']:.3f}",
+        *moved,
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
 def draw(seeds: Sequence[Mapping[str, Any]], file: Path) -> None:
     """Gold against the root of KL, a line a seed and a panel an arm."""
     figure = Figure(figsize=(9, 2.6), layout="constrained")
@@ -180,6 +215,7 @@ def main() -> None:
                 _show(seed, arm, summary)
     found = [result["seeds"][number] for number in sorted(result["seeds"], key=int)]
     sys.stdout.write(describe(found) + "\n")
+    write_file(given.out.with_suffix(".md"), table(result["seeds"]))
     draw(found, given.out.with_suffix(".svg"))
 
 
