@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from assent.models.attention import use_fast_attention
 from assent.models.llama import packed_states, takes_packed
 from assent.models.packing import alike, pack, shards_for
+from assent.models.quiet import quiet_transformers
 from assent.models.tokens import Rows, join
 from assent.objectives.masks import position_ids
 
@@ -102,7 +103,8 @@ def _states_by_length(trunk: PreTrainedModel, rows: Rows, picks: Tensor, precisi
         ends = rows.mask.sum(dim=1)[index, None]
         inside = torch.arange(width, device=device) < ends
         wanted = picks[index].gather(1, columns) & inside
-        with autocast(device, precision):
+        # Some models warn of padding that comes without a mask; here it stands behind the ends.
+        with autocast(device, precision), quiet_transformers():
             output = trunk(input_ids=rows.tokens[index].gather(1, columns), use_cache=False)
         found.append(output.last_hidden_state[wanted])
         row, column = wanted.nonzero(as_tuple=True)

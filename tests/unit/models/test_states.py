@@ -147,3 +147,19 @@ def test_what_is_learned_of_texts_has_the_loss_of_its_definition(architecture: s
     logits = model(input_ids=padded.tokens, attention_mask=padded.mask.long()).logits
     expected = sft_loss(logits, padded.tokens, learn, normaliser=45)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_no_model_warns_of_padding_that_stands_behind_the_ends() -> None:
+    model = causal_lm("gpt2")
+    model.config.pad_token_id = PAD
+    said: list[logging.LogRecord] = []
+    listening = logging.Handler()
+    listening.emit = said.append  # type: ignore[method-assign]
+    theirs = logging.getLogger("transformers")
+    logging.Logger.warning_once.cache_clear()  # type: ignore[attr-defined]
+    theirs.addHandler(listening)
+    try:
+        score(model, ROWS, temperature=1.0)
+    finally:
+        theirs.removeHandler(listening)
+    assert [one.getMessage() for one in said] == []
