@@ -2,6 +2,7 @@
 
     python benchmarks/serve_load.py OUT.json [--database sqlite|postgresql] [--seconds 120]
         [--people 50] [--think 2] [--tasks 100000] [--judgements 1000000]
+        [--folder FOLDER] [--make-only]
 
 The project holds so many comparison tasks and judgements of simulated annotators. `assent serve`
 runs as its own process; each simulated person has a session, fetches a task, thinks for about two
@@ -10,17 +11,18 @@ of sending under 100 ms each, no error, as many judgements stored as acknowledge
 `assent db check` clean afterwards. `server_processor_ms` is what the server used of the processor
 for each of these requests, which other work on the machine hardly changes. `postgresql` starts
 Debian's own server in a folder that goes.
+
+With `--folder` the project (and PostgreSQL's files) are made there, kept, and used again by the
+next run, so that making a large one and measuring on it are two commands.
 """
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import platform
 import pwd
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -53,6 +55,7 @@ SETTINGS = "schema_version = 1\nseed = 1\n"
 PROMPTS = 1_000
 BATCH = 10_000
 VERDICTS = ("left", "right", "tie")
+MADE = "made.json"
 
 
 @dataclass
@@ -67,7 +70,9 @@ class Measured:
 def main() -> None:
     """Build, serve, load, check, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=Path, help="where the report goes")
+    parser.add_argument("--folder", type=Path, help="where the project is kept for the next run")
+    parser.add_argument("--make-only", action="store_true", help="make the project and stop")
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--people", type=int, default=50)
@@ -75,11 +80,21 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=100_000)
     parser.add_argument("--judgements", type=int, default=1_000_000)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="serve-load-") as folder, _database(given) as url:
-        root = Path(folder) / "project"
-        began = time.monotonic()
-        links = build(root, url, given.tasks, given.judgements, given.people)
-        _say(f"built in {time.monotonic() - began:.0f} s")
+    with _place(given.folder) as folder, _database(given.database, folder) as url:
+        root = folder / "project"
+        if not (folder / MADE).exists():
+            began = time.monotonic()
+            build(root, url, given.tasks, given.judgements)
+            size = {"tasks": given.tasks, "judgements": given.judgements}
+            write_file(folder / MADE, json.dumps(size) + "\n")
+            _say(f"built in {time.monotonic() - began:.0f} s")
+        size = json.loads((folder / MADE).read_text())
+        if size != {"tasks": given.tasks, "judgements": given.judgements}:
+            sys.exit(f"{folder} holds {size}; give another --folder, or the same numbers")
+        if given.make_only:
+            return
+        links, already = invite(root, url, given.people)
+        load = round(os.getloadavg()[0], 1)
         with _serving(root, url) as (base, server):
             before = _processor_seconds(server)
             measured = asyncio.run(judge(base, links, given.seconds, given.think))
@@ -89,7 +104,7 @@ def main() -> None:
             findings = [
                 f"{one.table} {one.record}: {one.problem}" for one in check_project(project)
             ]
-            stored = project.store.counts()["events"] - given.judgements
+            stored = project.store.counts()["events"] - already
         report = {
             "database": given.database,
             "tasks": given.tasks,
@@ -111,7 +126,7 @@ def main() -> None:
             "machine": {
                 "processor": platform.processor() or platform.machine(),
                 "cores": os.cpu_count(),
-                "load_before": _LOAD,
+                "load_before": load,
                 "python": platform.python_version(),
             },
         }
@@ -119,11 +134,29 @@ def main() -> None:
     _say(json.dumps({key: report[key] for key in ("fetch_ms", "send_ms", "errors", "check")}))
 
 
-_LOAD = round(os.getloadavg()[0], 1)
+@contextmanager
+def _place(folder: Path | None) -> Iterator[Path]:
+    """The folder to work in: one that stays, or one that goes."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="serve-load-") as made:
+        yield Path(made)
 
 
-def build(root: Path, url: str | None, tasks: int, judgements: int, people: int) -> list[str]:
-    """The project; returns an invitation of each person."""
+def invite(root: Path, url: str | None, people: int) -> tuple[list[str], int]:
+    """An invitation of each of so many new people, and how many judgements there are."""
+    with Project.open(root, database_url=url) as project:
+        book = project.store.people
+        there = len(book.everybody())
+        names = [f"person {there + n}" for n in range(people)]
+        links = [book.invite(book.add(name, "annotator").annotator_id, 7) for name in names]
+        return links, project.store.counts()["events"]
+
+
+def build(root: Path, url: str | None, tasks: int, judgements: int) -> None:
+    """The project, with its tasks and what simulated annotators said."""
     with Project.create(root, SETTINGS, database_url=url) as project:
         store = project.store
         weights = root / "runs" / "folder"
@@ -161,10 +194,6 @@ def build(root: Path, url: str | None, tasks: int, judgements: int, people: int)
                 )
                 recorded += wanted
         comparison_tasks(store, LabellingSettings(), seed=1, overlap=2)
-        book = store.people
-        return [
-            book.invite(book.add(f"person {n}", "annotator").annotator_id, 7) for n in range(people)
-        ]
 
 
 def _comparisons(store: Any, prompts: list[str], sampler: str, numbers: range) -> list[str]:  # noqa: ANN401
@@ -303,19 +332,22 @@ def _serving(root: Path, url: str | None) -> Iterator[tuple[str, int]]:
 
 
 @contextmanager
-def _database(given: argparse.Namespace) -> Iterator[str | None]:
+def _database(kind: str, within: Path) -> Iterator[str | None]:
     """Where the project keeps its data: None for SQLite, else the URL of a server of our own."""
-    if given.database == "sqlite":
+    if kind == "sqlite":
         yield None
         return
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not binaries:
         sys.exit("PostgreSQL is not installed: apt-get install postgresql")
-    folder = Path(tempfile.mkdtemp(prefix="serve-load-postgresql-"))
+    folder = within / "postgresql"
+    is_new = not folder.exists()
+    folder.mkdir(exist_ok=True)
     as_user: list[str] = []
     if os.geteuid() == 0:  # the server refuses to run as root
         user = pwd.getpwnam("postgres")
         os.chown(folder, user.pw_uid, user.pw_gid)
+        within.chmod(0o755)
         as_user = ["runuser", "-u", user.pw_name, "--"]
     control = [*as_user, str(binaries[-1] / "pg_ctl"), "-D", str(folder / "data"), "--silent"]
 
@@ -323,17 +355,14 @@ def _database(given: argparse.Namespace) -> Iterator[str | None]:
         # The server inherits the output, so it must not be a pipe that is waited for.
         subprocess.run([*control, *arguments], stdout=subprocess.DEVNULL, check=True, cwd=folder)
 
-    try:
+    if is_new:
         run("-o", "--username=assent --auth=trust --encoding=UTF8 --locale=C", "init")
-        options = f"-k {folder} -c listen_addresses= -c max_connections=200"
-        run("-w", "-l", str(folder / "log"), "-o", options, "start")
-        try:
-            yield f"postgresql://assent@/postgres?host={folder}"
-        finally:
-            run("-w", "-m", "fast", "stop")
+    options = f"-k {folder} -c listen_addresses= -c max_connections=200"
+    run("-w", "-l", str(folder / "log"), "-o", options, "start")
+    try:
+        yield f"postgresql://assent@/postgres?host={folder}"
     finally:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(folder)
+        run("-w", "-m", "fast", "stop")
 
 
 def _processor_seconds(process: int) -> float:

@@ -89,12 +89,13 @@ class Forking:
 class Served:
     """A running `assent serve`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, database_url: str | None = None) -> None:
+        database = {} if database_url is None else {"ASSENT_DATABASE_URL": database_url}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "assent.cli", "serve", str(root), "--port", "0", "--json"],
             stdout=subprocess.PIPE,
             text=True,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, **database},
         )
         assert self.process.stdout is not None
         lines: list[str] = []

@@ -4,6 +4,7 @@ The server does not survive: it is sent SIGKILL at moments drawn over the time t
 then started anew on the same folder, and the browser sends again what was not acknowledged.
 """
 
+import contextlib
 import random
 import threading
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import text
 from tests.serve_process import SETTINGS, Forking, Served, moved, sign_in
 from tests.store_fixtures import fill
 
@@ -117,6 +119,58 @@ def test_a_server_stops_when_told_and_a_second_one_is_refused(tmp_path: Path) ->
         client.close()
     finally:
         assert served.stop() == 0
+
+
+def test_a_server_stops_in_seconds_though_requests_wait_for_the_database(
+    tmp_path: Path, database_url: str | None
+) -> None:
+    root = tmp_path / "project"
+    with Project.create(root, SETTINGS, database_url=database_url) as project:
+        fill(project, 40)
+        people = project.store.people
+        tokens = [
+            people.invite(people.add(f"person {n}", "annotator").annotator_id, 1) for n in range(6)
+        ]
+    served = Served(root, database_url)
+    clients = [sign_in(served.url, token) for token in tokens]
+    answered: list[int] = []
+
+    def claim(client: httpx.Client) -> None:
+        with contextlib.suppress(httpx.TransportError):
+            answered.append(client.post("/api/v1/claims", json={}).status_code)
+
+    waiting = [threading.Thread(target=claim, args=(client,)) for client in clients]
+    with (
+        Project.open(root, database_url=database_url) as other,
+        other.store.database.writing(),  # another process that writes for long
+    ):
+        for one in waiting:
+            one.start()
+        deadline = time.monotonic() + 30
+        while not _waits_for_its_turn(served.process.pid, other):
+            assert time.monotonic() < deadline, "the requests did not arrive"
+            time.sleep(0.01)
+        began = time.monotonic()
+        assert served.stop() == 0
+        assert time.monotonic() - began < 15
+    for one in waiting:
+        one.join(30)
+    for client in clients:
+        client.close()
+    # Nobody was told that it was done. One that waits within PostgreSQL cannot be told anything.
+    assert answered == [503] * (len(clients) if database_url is None else len(answered))
+    with Project.open(root, database_url=database_url) as project:
+        assert check_project(project) == []
+
+
+def _waits_for_its_turn(pid: int, other: Project) -> bool:
+    """Whether a server has a writer that waits for the one `other` has."""
+    if other.store.database.is_sqlite:
+        files = Path(f"/proc/{pid}/fd").iterdir()
+        return any(file.resolve().name == "assent.db.lock" for file in files)
+    with other.store.database.reading() as connection:
+        waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        return bool(connection.execute(waiting).scalar_one())
 
 
 def test_a_backup_made_while_people_judge_is_whole(tmp_path: Path) -> None:

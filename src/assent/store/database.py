@@ -6,6 +6,7 @@ first; PostgreSQL takes an advisory lock until commit, so the order of `seq` is 
 """
 
 import fcntl
+import math
 import os
 import sqlite3
 import threading
@@ -32,6 +33,8 @@ WAIT_SECONDS = 60.0
 """How long a writer waits for its turn before it gives up."""
 
 _POLL_SECONDS = 0.002
+_STOP_SECONDS = 0.1
+"""How soon a writer that waits notices that its process is stopping."""
 _MOST_CONNECTIONS = 40
 """Beyond those kept open: as many as a server answers requests at a time."""
 _ADVISORY_LOCK = 0x617373656E74  # "assent"; advisory locks count within one database only
@@ -45,7 +48,9 @@ class Database:
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self._wait_seconds = wait_seconds
         self._turn = threading.Lock()
-        self._engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
+        self._stopping = threading.Event()
+        make = _sqlite_engine if self.is_sqlite else _postgresql_engine
+        self._engine = make(url, wait_seconds)
 
     @property
     def path(self) -> Path | None:
@@ -113,6 +118,13 @@ class Database:
             )
             raise StoreError(message)
 
+    def refuse_writers(self) -> None:
+        """Writers that wait for their turn, and those that come, are refused from now on.
+
+        A process that is told to stop calls this, so that it need not do what it had not begun.
+        """
+        self._stopping.set()
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
@@ -120,9 +132,10 @@ class Database:
     @contextmanager
     def _my_turn(self) -> Iterator[None]:
         deadline = time.monotonic() + self._wait_seconds
-        if not self._turn.acquire(timeout=self._wait_seconds):
-            raise self._busy()
+        while not self._turn.acquire(timeout=_STOP_SECONDS):
+            self._require_patience(deadline)
         try:
+            self._require_patience(math.inf)
             if self.path is None:
                 yield
                 return
@@ -130,14 +143,20 @@ class Database:
                 descriptor = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o644)
             try:
                 while not _locked(descriptor):
-                    if time.monotonic() > deadline:
-                        raise self._busy()
+                    self._require_patience(deadline)
                     time.sleep(_POLL_SECONDS)
                 yield
             finally:
                 os.close(descriptor)
         finally:
             self._turn.release()
+
+    def _require_patience(self, deadline: float) -> None:
+        if self._stopping.is_set():
+            message = "this process is stopping, so nothing was stored; send it again later"
+            raise ProjectBusy(message)
+        if time.monotonic() > deadline:
+            raise self._busy()
 
     def _busy(self) -> ProjectBusy:
         return ProjectBusy(
@@ -200,9 +219,9 @@ def parse_url(text: str, root: Path) -> URL:
     raise ConfigError(message)
 
 
-def _sqlite_engine(url: URL) -> Engine:
+def _sqlite_engine(url: URL, wait_seconds: float) -> Engine:
     engine = create_engine(
-        url, connect_args={"timeout": WAIT_SECONDS}, max_overflow=_MOST_CONNECTIONS
+        url, connect_args={"timeout": wait_seconds}, max_overflow=_MOST_CONNECTIONS
     )
 
     def prepare(connection: sqlite3.Connection, _: object) -> None:
@@ -222,9 +241,9 @@ def _sqlite_engine(url: URL) -> Engine:
     return engine
 
 
-def _postgresql_engine(url: URL) -> Engine:
+def _postgresql_engine(url: URL, wait_seconds: float) -> Engine:
     try:
-        return create_engine(
+        engine = create_engine(
             url,
             pool_pre_ping=True,
             connect_args={"connect_timeout": 10},
@@ -233,6 +252,13 @@ def _postgresql_engine(url: URL) -> Engine:
     except ModuleNotFoundError as error:
         message = "PostgreSQL needs one more package; run: pip install 'assent[postgres]'"
         raise ConfigError(message) from error
+
+    def prepare(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's
+        connection.execute(f"SET lock_timeout = {max(1, round(1e3 * wait_seconds))}")
+        connection.commit()
+
+    event.listen(engine, "connect", prepare)
+    return engine
 
 
 def _locked(descriptor: int) -> bool:

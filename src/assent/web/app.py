@@ -1,15 +1,18 @@
 """The app: every route, guarded, over one project; and running it."""
 
+import os
 import socket
+import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from types import FrameType
+from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
-from starlette.types import ASGIApp
 
 from assent import __version__
 from assent.collect import sources
@@ -25,6 +28,9 @@ from assent.web.problems import add_handlers
 from assent.web.rendering import STATIC, make_templates
 from assent.web.routes import account, labelling, owner, pages, review
 from assent.web.state import Server
+
+PATIENCE_SECONDS: Final = 8
+"""How long requests that are being answered may take to end once the server is told to stop."""
 
 _MODULES = (labelling, account, review, owner, pages)
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -112,8 +118,13 @@ def routes_of(app: FastAPI) -> list[APIRoute]:
     return [route for route in routes if isinstance(route, APIRoute)]
 
 
-def serve(app: ASGIApp, options: ServeOptions, sock: socket.socket) -> None:
-    """Answer requests on a bound socket until the process is told to stop."""
+def serve(app: FastAPI, options: ServeOptions, sock: socket.socket) -> None:
+    """Answer requests on a bound socket until the process is told to stop.
+
+    Told once, it finishes what is being written, refuses what waits, and returns within seconds.
+    Whatever still keeps it then, or being told twice, ends the process on the spot: an answer that
+    was acknowledged is stored, and the browser sends again what was not.
+    """
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -121,7 +132,6 @@ def serve(app: ASGIApp, options: ServeOptions, sock: socket.socket) -> None:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=15,
-        timeout_graceful_shutdown=10,
         limit_concurrency=400,
         h11_max_incomplete_event_size=32_768,
         ssl_certfile=None if options.tls_cert is None else str(options.tls_cert),
@@ -129,7 +139,31 @@ def serve(app: ASGIApp, options: ServeOptions, sock: socket.socket) -> None:
     )
     # uvicorn has shut down in good order by then, and raises the Ctrl-C again.
     with suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[sock])
+        _Stoppable(config, app.state.server.project).run(sockets=[sock])
+
+
+class _Stoppable(uvicorn.Server):
+    """Ends within `PATIENCE_SECONDS` of a signal, whatever its threads wait for."""
+
+    def __init__(self, config: uvicorn.Config, project: Project) -> None:
+        super().__init__(config)
+        self._project = project
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop; the second time, stop."""
+        if self.should_exit:
+            _end()
+        super().handle_exit(sig, frame)
+        self._project.store.database.refuse_writers()
+        last = threading.Timer(PATIENCE_SECONDS, _end)
+        last.daemon = True
+        last.start()
+
+
+def _end() -> None:
+    """End the process without waiting for its threads; as harmless as `kill -9` is."""
+    sys.stderr.write("stopped at once; every answer that was acknowledged is stored\n")
+    os._exit(0)
 
 
 def _lifespan(more: Callable[[], object]) -> Any:  # noqa: ANN401 - FastAPI's

@@ -1,6 +1,8 @@
 """Project folders: made whole, opened only when they fit, held by one process at a time."""
 
 import errno
+import re
+import threading
 import tomllib
 from collections.abc import Callable
 from datetime import datetime
@@ -208,19 +210,41 @@ def test_a_path_inside_is_relative_and_one_outside_is_refused(sqlite_project: Pr
             sqlite_project.relative(outside)
 
 
-def test_writers_that_wait_too_long_say_so(sqlite_project: Project) -> None:
-    path = sqlite_project.root / "assent.db"
-    url = sqlite_project.store.database.url
-    impatient = Database(url, wait_seconds=0.01)
+def test_writers_that_wait_too_long_say_so(project: Project) -> None:
+    database = project.store.database
+    impatient = Database(database.url, wait_seconds=0.01)
     with (
-        sqlite_project.store.database.writing(),
-        pytest.raises(ProjectBusy, match=f"{path}: other processes kept writing"),
+        database.writing(),
+        pytest.raises(ProjectBusy, match=re.escape(database.description) + ": other processes"),
         impatient.writing(),
     ):
         pass
     with impatient.writing(), pytest.raises(ProjectBusy), impatient.writing():
         pass  # another thread of the same process waits in the same way
     impatient.close()
+
+
+def test_a_process_that_stops_refuses_writers_that_wait_and_those_that_come(
+    project: Project,
+) -> None:
+    database = project.store.database
+    outcomes: list[str] = []
+
+    def write() -> None:
+        try:
+            with database.writing():
+                outcomes.append("written")
+        except ProjectBusy as error:
+            outcomes.append(str(error))
+
+    waiting = threading.Thread(target=write)
+    with database.writing():
+        waiting.start()
+        database.refuse_writers()
+        waiting.join(30)  # it need not wait for the one that writes
+        assert [said[:24] for said in outcomes] == ["this process is stopping"]
+    write()
+    assert outcomes[1].startswith("this process is stopping")
 
 
 def test_a_folder_that_may_not_be_written_is_one_clear_line() -> None:
