@@ -19,13 +19,17 @@ SETTINGS = "schema_version = 1\n\n[labelling]\ncheck_share = 0.0\nrepeat_share =
 _FORKING = """
 import json, os, signal, sys
 from pathlib import Path
+import uvicorn
 from assent.cli.serve import _listening
 from assent.store import Project
 from assent.web.app import serve
 from assent.web.opening import project_app, serving
 from assent.web.options import serve_options
+from assent.web.passwords import Passwords
 
 root = Path(sys.argv[1])
+uvicorn.Config(None).load()  # imports what a server needs
+passwords = Passwords()
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 print("ready", flush=True)
 for _ in sys.stdin:
@@ -34,7 +38,7 @@ for _ in sys.stdin:
     with Project.open(root) as project, _listening("127.0.0.1", 0) as sock:
         options = serve_options(root, port=sock.getsockname()[1])
         with serving(root, options.base_url):
-            app = project_app(project, options)
+            app = project_app(project, options, passwords=passwords)
             print(json.dumps({"pid": os.getpid(), "url": options.base_url}), flush=True)
             serve(app, options, sock)
     os._exit(0)
@@ -123,14 +127,15 @@ class Served:
 def wait_for(url: str) -> None:
     """Wait until a server answers."""
     deadline = time.monotonic() + 60
-    while True:
-        try:
-            httpx.get(f"{url}/login", timeout=10)
-        except httpx.TransportError:
-            assert time.monotonic() < deadline, f"{url} does not answer"
-            time.sleep(0.02)
-        else:
-            return
+    with httpx.Client(timeout=10) as client:
+        while True:
+            try:
+                client.get(f"{url}/login")
+            except httpx.TransportError:
+                assert time.monotonic() < deadline, f"{url} does not answer"
+                time.sleep(0.01)
+            else:
+                return
 
 
 def sign_in(url: str, token: str) -> httpx.Client:

@@ -33,22 +33,47 @@ PATIENCE_SECONDS: Final = 8
 """How long requests that are being answered may take to end once the server is told to stop."""
 
 _MODULES = (labelling, account, review, owner, pages)
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": what}
-    for status, what in {
-        400: "not a request",
-        401: "no session",
-        403: "not allowed",
-        404: "no such record",
-        409: "in conflict with what is stored",
-        413: "too large",
-        415: "not JSON",
-        422: "not valid",
-        429: "too many attempts",
-        503: "busy; send it again",
-        507: "the disk is full; send it again later",
-    }.items()
+_PROBLEMS: Final = {
+    400: "not a request",
+    401: "no session",
+    403: "not allowed",
+    404: "no such record",
+    409: "in conflict with what is stored",
+    413: "too large",
+    415: "not JSON",
+    422: "not valid",
+    429: "too many attempts",
+    503: "busy; send it again",
+    507: "the disk is full; send it again later",
 }
+
+
+class _App(FastAPI):
+    """FastAPI, with the problems that every route may answer described once.
+
+    Given to FastAPI as `responses`, they are made anew for each route at the first request, which
+    takes a third of a second.
+    """
+
+    def openapi(self) -> dict[str, Any]:
+        """The description of the API."""
+        if self.openapi_schema is None:
+            described = super().openapi()
+            schemas = described["components"]["schemas"]
+            for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own 422
+                schemas.pop(name, None)
+            schemas["Problem"] = Problem.model_json_schema()
+            body = {"schema": {"$ref": "#/components/schemas/Problem"}}
+            for methods in described["paths"].values():
+                for operation in methods.values():
+                    operation["responses"] |= {
+                        str(status): {
+                            "description": what,
+                            "content": {"application/problem+json": body},
+                        }
+                        for status, what in _PROBLEMS.items()
+                    }
+        return self.openapi_schema or {}
 
 
 def create_app(
@@ -83,7 +108,7 @@ def create_app(
             looked_up_to = newest
 
     made = desk or Desk(project.store, settings, seed=seed, look_up=look_up, more=more)
-    app = FastAPI(
+    app = _App(
         title="Assent",
         summary="Labelling, dashboards and exports of one project.",
         version=__version__,
@@ -91,7 +116,6 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         lifespan=_lifespan(more),
-        responses=_PROBLEMS,
     )
     app.state.server = Server(
         project, made, options, make_templates(), seed=seed, passwords=passwords

@@ -19,15 +19,19 @@ from assent.errors import ProjectBusy
 from assent.store import Person, Project
 from assent.web.app import create_app
 from assent.web.options import DEFAULT_PORT, ServeOptions
+from assent.web.passwords import Passwords
 
 OWNER: Final = "owner"
 _LOCK_FILE: Final = ".serving.lock"
 
 
-def project_app(project: Project, options: ServeOptions) -> FastAPI:
+def project_app(
+    project: Project, options: ServeOptions, *, passwords: Passwords | None = None
+) -> FastAPI:
     """The app of a project, under the settings in its assent.toml.
 
-    A project without guidelines is given the first ones, for its owner to edit.
+    A project without guidelines is given the first ones, for its owner to edit. `passwords` are
+    those of `create_app`.
 
     Raises:
         ConfigError: every problem of the settings.
@@ -36,7 +40,14 @@ def project_app(project: Project, options: ServeOptions) -> FastAPI:
     look_up = None if settings.world is None else almanac_page(settings.world.seed)
     axes = settings.labelling.axes
     begin_guidelines(project.store, axes, looks_up=look_up is not None)
-    return create_app(project, settings.labelling, options, seed=settings.seed, look_up=look_up)
+    return create_app(
+        project,
+        settings.labelling,
+        options,
+        seed=settings.seed,
+        look_up=look_up,
+        passwords=passwords,
+    )
 
 
 def settings_of(project: Project) -> ProjectSettings:
