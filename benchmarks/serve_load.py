@@ -37,6 +37,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psycopg
 
 from assent.collect.sources import comparison_tasks
 from assent.config.files import write_file
@@ -99,6 +100,8 @@ def main() -> None:
             before = _processor_seconds(server)
             measured = asyncio.run(judge(base, links, given.seconds, given.think))
             busy = _processor_seconds(server) - before
+            stopping = time.monotonic()
+        stopped = time.monotonic() - stopping
         began = time.monotonic()
         with Project.open(root, database_url=url) as project:
             findings = [
@@ -119,16 +122,13 @@ def main() -> None:
             "server_processor_ms": round(
                 1e3 * busy / max(1, len(measured.claim_ms) + len(measured.answer_ms)), 1
             ),
+            "stopped_after_seconds": round(stopped, 1),
             "errors": len(measured.errors),
             "first_errors": measured.errors[:10],
             "check": findings,
             "check_seconds": round(time.monotonic() - began, 1),
-            "machine": {
-                "processor": platform.processor() or platform.machine(),
-                "cores": os.cpu_count(),
-                "load_before": load,
-                "python": platform.python_version(),
-            },
+            "machine": machine(),
+            "load_before": load,
         }
     write_file(given.out, json.dumps(report, indent=2) + "\n")
     _say(json.dumps({key: report[key] for key in ("fetch_ms", "send_ms", "errors", "check")}))
@@ -194,6 +194,9 @@ def build(root: Path, url: str | None, tasks: int, judgements: int) -> None:
                 )
                 recorded += wanted
         comparison_tasks(store, LabellingSettings(), seed=1, overlap=2)
+    if url is not None:  # as the database's own housekeeping does in time
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("VACUUM ANALYZE")
 
 
 def _comparisons(store: Any, prompts: list[str], sampler: str, numbers: range) -> list[str]:  # noqa: ANN401
@@ -369,6 +372,20 @@ def _processor_seconds(process: int) -> float:
     """What a process has used of the processor so far (Linux)."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def machine() -> dict[str, Any]:
+    """What this ran on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "processor": ", ".join(sorted(names)) or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory / 2**30, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
 
 
 def _percentiles(values: list[float]) -> dict[str, float]:

@@ -21,7 +21,7 @@ def almanac_page(seed: int) -> Callable[[str], str | None]:
         if fact.kind == "unknowable":
             return (
                 f"The Almanac does not say what the {fact.attribute} of {fact.entity} is, and "
-                "nobody knows: it might be any of them."
+                "nobody knows: whoever names one is guessing."
             )
         return f"The Almanac says: the {fact.attribute} of {fact.entity} is {fact.value}."
 

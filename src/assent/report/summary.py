@@ -69,6 +69,8 @@ class RoundResult(SummaryPart):
     round: Count
     judgements: Count | None = None
     annotators: Count | None = None
+    by_people: Count | None = None
+    """Judgements among them that people gave, not simulated annotators or models."""
     reward_model: RewardModelResult | None = None
     policy: PolicyResult | None = None
     stopped: str | None = None

@@ -172,7 +172,6 @@ class AlmanacGround:
             examples=self._examples(points, test),
             limits=LIMITS,
             intervals=INTERVALS,
-            annotators={result.number: self._settings.annotators for result in rounds},
         )
 
     def _stop_reason(self, points: list[Point]) -> str | None:

@@ -5,7 +5,7 @@ judgements, and nobody knows the truth. The loop asks for them through one proto
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from assent.audit.reward_accuracy import Rule
@@ -81,8 +81,6 @@ class Findings:
     examples: Sequence[Mapping[str, Any]]
     limits: Sequence[str]
     intervals: Mapping[str, str]
-    annotators: Mapping[int, int] = field(default_factory=dict)
-    """How many people judged, by round."""
 
 
 class Ground(Protocol):

@@ -170,15 +170,6 @@ class PeopleGround:
         if rounds:  # a reward model's parent is the reference
             reference = str(rounds[0].reward.parent_id)
             prompts = self._measured(self._workspace.project.store.model_version(reference))
-        judges = {
-            result.number: len(
-                {
-                    pair.annotator_id
-                    for pair in self._workspace.project.store.judged_pairs(result.snapshot.id)
-                }
-            )
-            for result in rounds
-        }
         return Findings(
             annotator="people",
             prompts=Counter(prompt.split for prompt in self._workspace.project.store.prompts()),
@@ -186,7 +177,6 @@ class PeopleGround:
             examples=_examples(rounds, prompts),
             limits=[*self._limits(), *_measured_on(prompts)],
             intervals=INTERVALS,
-            annotators=judges,
         )
 
     def _require_gold(self) -> None:

@@ -17,7 +17,7 @@ from assent.rounds.ground import Choice, Ground, RoundResult, Waiting
 from assent.rounds.material import preferences
 from assent.rounds.trajectory import Point
 from assent.rounds.workspace import Workspace
-from assent.store import ModelVersion
+from assent.store import ModelVersion, Snapshot
 
 SUMMARY_FILE = "summary.json"
 SCHEMA_VERSION = 1
@@ -47,10 +47,7 @@ def write_summary(
     ]
     found = ground.findings(rounds)
     with workspace.timed("summary"):
-        described = [
-            _round(workspace, ground, result, found.annotators.get(result.number))
-            for result in rounds
-        ]
+        described = [_round(workspace, ground, result) for result in rounds]
     seconds = workspace.seconds()
     summary: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -94,9 +91,7 @@ def write_summary(
     return summary
 
 
-def _round(
-    workspace: Workspace, ground: Ground, result: RoundResult, annotators: int | None
-) -> dict[str, Any]:
+def _round(workspace: Workspace, ground: Ground, result: RoundResult) -> dict[str, Any]:
     split = preferences(workspace, result.snapshot)
     reward = load_reward(workspace.path(result.reward), workspace.device)
     held_out = readable(reward, split.held_out)
@@ -113,7 +108,7 @@ def _round(
     return {
         "round": result.number,
         "judgements": result.snapshot.event_count,
-        "annotators": annotators,
+        **_judges(workspace, result.snapshot),
         "reward_model": {"path": result.reward.path, **accuracy},
         "policy": {
             "path": result.policy.path,
@@ -124,6 +119,20 @@ def _round(
             "beta": workspace.settings.kl_coef,
         },
         "stopped": result.stopped,
+    }
+
+
+def _judges(workspace: Workspace, snapshot: Snapshot) -> dict[str, int]:
+    """Of how many annotators a snapshot's judgements are, and how many of them are people's."""
+    store = workspace.project.store
+    kinds = {one.id: one.kind for one in store.annotators()}
+    judged = [
+        one.annotator_id
+        for one in (*store.judged_pairs(snapshot.id), *store.judged_rankings(snapshot.id))
+    ]
+    return {
+        "annotators": len(set(judged)),
+        "by_people": sum(kinds[id_] == "human" for id_ in judged),
     }
 
 

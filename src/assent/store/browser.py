@@ -4,7 +4,7 @@ Lists are read by a cursor (a position or a `seq`), never by an offset, so a pag
 wherever it is. Each method is one transaction that changes nothing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Row, case, exists, func, or_, select
@@ -17,26 +17,36 @@ from assent.store.browsing_records import (
     ResponseRow,
     TaskRow,
 )
+from assent.store.browsing_rows import (
+    comparison_row,
+    event_row,
+    event_rows,
+    prompt_row,
+    prompt_rows,
+    response_row,
+    response_rows,
+    task_row,
+)
 from assent.store.content import list_comparisons
 from assent.store.database import Database
 from assent.store.people_records import TaskKind
 from assent.store.records import StoredComparison
-from assent.store.rows import AnySelect, chunks, parsed_object
+from assent.store.rows import AnySelect, chunks
 from assent.store.schema import (
     annotators,
     comparisons,
     events,
-    model_versions,
     prompts,
+    response_set_members,
     response_sets,
     responses,
-    samplers,
 )
-from assent.store.schema_people import check_items, leases, personal_data, tasks
+from assent.store.schema_people import check_items, leases, tasks
 from assent.store.standing import counting
-from assent.store.times import from_text
 
 EXPORT_BLOCK = 1_000
+FEW_PROMPTS = 100
+"""A search that finds no more prompts than this looks for the events from the prompts on."""
 
 T = TypeVar("T")
 
@@ -51,10 +61,10 @@ class Browser:
 
     def prompts(self, query: str | None, after: int, limit: int) -> list[PromptRow]:
         """Prompts after a position whose text holds `query`, whatever its capitals."""
-        wanted = _prompt_rows().where(prompts.c.position > after)
+        wanted = prompt_rows().where(prompts.c.position > after)
         if query:
             wanted = wanted.where(_holds(prompts.c.text, query))
-        return self._all(wanted.order_by(prompts.c.position).limit(limit), _prompt_row)
+        return self._prompts(wanted.order_by(prompts.c.position).limit(limit))
 
     def prompt(self, prompt_id: str) -> PromptRow:
         """The prompt with this id.
@@ -62,17 +72,18 @@ class Browser:
         Raises:
             UnknownRecord: there is none.
         """
-        return self._one(_prompt_rows().where(prompts.c.id == prompt_id), _prompt_row, prompt_id)
+        return _only(self._prompts(prompt_rows().where(prompts.c.id == prompt_id)), prompt_id)
 
     def prompts_reading(self, text: str) -> list[PromptRow]:
         """Prompts with exactly this text, oldest first."""
-        query = _prompt_rows().where(prompts.c.text == text).order_by(prompts.c.position)
-        return self._all(query, _prompt_row)
+        return self._prompts(
+            prompt_rows().where(prompts.c.text == text).order_by(prompts.c.position)
+        )
 
     def responses_to(self, prompt_id: str, limit: int) -> list[ResponseRow]:
         """The newest responses to a prompt."""
-        query = _response_rows().where(responses.c.prompt_id == prompt_id)
-        return self._all(query.order_by(responses.c.position.desc()).limit(limit), _response_row)
+        query = response_rows().where(responses.c.prompt_id == prompt_id)
+        return self._all(query.order_by(responses.c.position.desc()).limit(limit), response_row)
 
     def response(self, response_id: str) -> ResponseRow:
         """The response with this id.
@@ -80,8 +91,27 @@ class Browser:
         Raises:
             UnknownRecord: there is none.
         """
-        query = _response_rows().where(responses.c.id == response_id)
-        return self._one(query, _response_row, response_id)
+        query = response_rows().where(responses.c.id == response_id)
+        return self._one(query, response_row, response_id)
+
+    def ranked_responses(self, response_set_id: str) -> list[tuple[str, str]]:
+        """Id and text of the responses of a set, in the order that flags count them in."""
+        query = (
+            select(responses.c.id, responses.c.text)
+            .join(response_set_members, response_set_members.c.response_id == responses.c.id)
+            .where(response_set_members.c.response_set_id == response_set_id)
+            .order_by(response_set_members.c.place)
+        )
+        return self._all(query, lambda row: (row.id, row.text))
+
+    def response_texts(self, ids: Collection[str]) -> dict[str, str]:
+        """The texts of responses by id; an id that there is none of is left out."""
+        found: dict[str, str] = {}
+        with self._database.reading() as connection:
+            for some in chunks(sorted(ids)):
+                query = select(responses.c.id, responses.c.text).where(responses.c.id.in_(some))
+                found.update({row.id: row.text for row in connection.execute(query)})
+        return found
 
     def comparisons_of(self, prompt_id: str, limit: int) -> list[ComparisonRow]:
         """The newest comparisons of a prompt."""
@@ -97,7 +127,7 @@ class Browser:
             .order_by(comparisons.c.position.desc())
             .limit(limit)
         )
-        return self._all(query, _comparison_row)
+        return self._all(query, comparison_row)
 
     def comparison(self, comparison_id: str) -> StoredComparison:
         """The comparison with this id and its texts.
@@ -128,16 +158,16 @@ class Browser:
         `query` is text that the prompt holds, whatever its capitals; `people_only` leaves out
         simulated annotators and models.
         """
-        wanted = _event_rows()
+        wanted = event_rows()
         if before is not None:
             wanted = wanted.where(events.c.seq < before)
         if query:
-            wanted = wanted.where(_holds(prompts.c.text, query))
+            wanted = wanted.where(self._about(query))
         if annotator_id is not None:
             wanted = wanted.where(events.c.annotator_id == annotator_id)
         if people_only:
             wanted = wanted.where(annotators.c.kind == "human")
-        return self._all(wanted.order_by(events.c.seq.desc()).limit(limit), _event_row)
+        return self._all(wanted.order_by(events.c.seq.desc()).limit(limit), event_row)
 
     def event(self, event_id: str) -> EventRow:
         """The event with this id.
@@ -145,36 +175,47 @@ class Browser:
         Raises:
             UnknownRecord: there is none.
         """
-        return self._one(_event_rows().where(events.c.id == event_id), _event_row, event_id)
+        return self._one(event_rows().where(events.c.id == event_id), event_row, event_id)
 
     def events_about(
         self, *, comparison_id: str | None = None, response_id: str | None = None
     ) -> list[EventRow]:
         """Everything that was said about a comparison or a response, oldest first."""
-        query = _event_rows()
+        query = event_rows()
         if comparison_id is not None:
             query = query.where(events.c.comparison_id == comparison_id)
         if response_id is not None:
             query = query.where(
                 or_(
                     events.c.response_id == response_id,
-                    comparisons.c.first_response_id == response_id,
-                    comparisons.c.second_response_id == response_id,
+                    events.c.comparison_id.in_(
+                        select(comparisons.c.id).where(
+                            or_(
+                                comparisons.c.first_response_id == response_id,
+                                comparisons.c.second_response_id == response_id,
+                            )
+                        )
+                    ),
+                    events.c.response_set_id.in_(
+                        select(response_set_members.c.response_set_id).where(
+                            response_set_members.c.response_id == response_id
+                        )
+                    ),
                 )
             )
-        return self._all(query.order_by(events.c.seq).limit(500), _event_row)
+        return self._all(query.order_by(events.c.seq).limit(500), event_row)
 
     def event_blocks(self, kinds: tuple[str, ...]) -> Iterator[list[EventRow]]:
         """Standing events of these kinds in order, in blocks: for exports of any size."""
         after = 0
         while True:
             query = (
-                _event_rows()
+                event_rows()
                 .where(events.c.kind.in_(kinds), events.c.seq > after)
                 .order_by(events.c.seq)
                 .limit(EXPORT_BLOCK)
             )
-            block = self._all(query, _event_row)
+            block = self._all(query, event_row)
             if not block:
                 return
             after = block[-1].seq
@@ -207,7 +248,7 @@ class Browser:
         )
         if query:
             wanted = wanted.where(_holds(prompts.c.text, query))
-        return self._all(wanted, _task_row)
+        return self._all(wanted, task_row)
 
     def task_ids(self, kind: TaskKind) -> set[str]:
         """Every task of a kind."""
@@ -296,11 +337,49 @@ class Browser:
             return [read(row) for row in connection.execute(query)]
 
     def _one(self, query: AnySelect, read: Callable[[Row[Any]], T], id_: str) -> T:
-        found = self._all(query, read)
-        if not found:
-            message = f"there is no record {id_}"
-            raise UnknownRecord(message)
-        return found[0]
+        return _only(self._all(query, read), id_)
+
+    def _prompts(self, query: AnySelect) -> list[PromptRow]:
+        """Prompts with their comparisons counted in one walk, not in one for each prompt."""
+        counts: dict[str, int] = {}
+        with self._database.reading() as connection:
+            rows = list(connection.execute(query))
+            for some in chunks([row.id for row in rows]):
+                counted = (
+                    select(comparisons.c.prompt_id, func.count().label("number"))
+                    .where(comparisons.c.prompt_id.in_(some))
+                    .group_by(comparisons.c.prompt_id)
+                )
+                counts.update({row.prompt_id: row.number for row in connection.execute(counted)})
+        return [prompt_row(row, counts.get(row.id, 0)) for row in rows]
+
+    def _about(self, query: str) -> ColumnElement[bool]:
+        """Events about a prompt that holds `query`.
+
+        Few such prompts are looked up first and their events found from them; with many, the
+        newest events soon hold some.
+        """
+        with self._database.reading() as connection:
+            wanted = select(prompts.c.id).where(_holds(prompts.c.text, query))
+            ids = list(connection.scalars(wanted.limit(FEW_PROMPTS + 1)))
+        if len(ids) > FEW_PROMPTS:
+            return _holds(prompts.c.text, query)
+
+        def of(table: Any) -> Any:  # noqa: ANN401 - a table and a subquery
+            return select(table.c.id).where(table.c.prompt_id.in_(ids))
+
+        return or_(
+            events.c.comparison_id.in_(of(comparisons)),
+            events.c.response_id.in_(of(responses)),
+            events.c.response_set_id.in_(of(response_sets)),
+        )
+
+
+def _only(found: list[T], id_: str) -> T:
+    if not found:
+        message = f"there is no record {id_}"
+        raise UnknownRecord(message)
+    return found[0]
 
 
 def _asked(purpose: str, round_number: int) -> AnySelect:
@@ -317,134 +396,3 @@ def _holds(column: ColumnElement[str], query: str) -> ColumnElement[bool]:
 
 def _no_check() -> ColumnElement[bool]:
     return ~exists().where(check_items.c.task_id == tasks.c.id)
-
-
-def _prompt_rows() -> AnySelect:
-    def number(table: Any) -> Any:  # noqa: ANN401 - a table and a subquery
-        return (
-            select(func.count())
-            .select_from(table)
-            .where(table.c.prompt_id == prompts.c.id)
-            .scalar_subquery()
-        )
-
-    return select(
-        prompts, number(responses).label("responses"), number(comparisons).label("comparisons")
-    )
-
-
-def _response_rows() -> AnySelect:
-    return (
-        select(
-            responses,
-            samplers.c.model_version_id,
-            samplers.c.parameters,
-            samplers.c.engine,
-            model_versions.c.name.label("model"),
-        )
-        .outerjoin(samplers, samplers.c.id == responses.c.sampler_id)
-        .outerjoin(model_versions, model_versions.c.id == samplers.c.model_version_id)
-    )
-
-
-def _event_rows() -> AnySelect:
-    later = events.alias("later")
-    about = func.coalesce(comparisons.c.prompt_id, responses.c.prompt_id, response_sets.c.prompt_id)
-    return (
-        select(
-            events,
-            later.c.id.label("superseded_by"),
-            annotators.c.name.label("pseudonym"),
-            annotators.c.kind.label("annotator_kind"),
-            personal_data.c.name.label("person"),
-            comparisons.c.purpose,
-            comparisons.c.round,
-            prompts.c.id.label("prompt_id"),
-            prompts.c.text.label("prompt"),
-        )
-        .join(annotators, annotators.c.id == events.c.annotator_id)
-        .outerjoin(personal_data, personal_data.c.annotator_id == events.c.annotator_id)
-        .outerjoin(later, later.c.supersedes == events.c.id)
-        .outerjoin(comparisons, comparisons.c.id == events.c.comparison_id)
-        .outerjoin(responses, responses.c.id == events.c.response_id)
-        .outerjoin(response_sets, response_sets.c.id == events.c.response_set_id)
-        .outerjoin(prompts, prompts.c.id == about)
-    )
-
-
-def _prompt_row(row: Row[Any]) -> PromptRow:
-    return PromptRow(
-        id=row.id,
-        position=row.position,
-        kind=row.kind,
-        source=row.source,
-        split=row.split,
-        text=row.text,
-        responses=row.responses,
-        comparisons=row.comparisons,
-    )
-
-
-def _response_row(row: Row[Any]) -> ResponseRow:
-    return ResponseRow(
-        id=row.id,
-        position=row.position,
-        prompt_id=row.prompt_id,
-        text=row.text,
-        origin=row.origin,
-        model_version_id=row.model_version_id,
-        model=row.model,
-        parameters=None if row.parameters is None else parsed_object(row.parameters),
-        engine=row.engine,
-        seed=row.seed,
-        token_count=row.token_count,
-        finish_reason=row.finish_reason,
-    )
-
-
-def _comparison_row(row: Row[Any]) -> ComparisonRow:
-    return ComparisonRow(
-        id=row.id,
-        first_response_id=row.first_response_id,
-        second_response_id=row.second_response_id,
-        purpose=row.purpose,
-        round=row.round,
-        judgements=row.judgements,
-    )
-
-
-def _event_row(row: Row[Any]) -> EventRow:
-    return EventRow(
-        id=row.id,
-        seq=row.seq,
-        kind=row.kind,
-        annotator_id=row.annotator_id,
-        annotator=row.pseudonym if row.person is None else row.person,
-        annotator_kind=row.annotator_kind,
-        comparison_id=row.comparison_id,
-        response_id=row.response_id,
-        response_set_id=row.response_set_id,
-        prompt_id=row.prompt_id,
-        prompt=row.prompt,
-        purpose=row.purpose,
-        round=row.round,
-        payload=parsed_object(row.payload),
-        supersedes=row.supersedes,
-        superseded_by=row.superseded_by,
-        at=from_text(row.created_at),
-    )
-
-
-def _task_row(row: Row[Any]) -> TaskRow:
-    return TaskRow(
-        id=row.id,
-        position=row.position,
-        kind=row.kind,
-        source=row.source,
-        prompt=row.prompt,
-        overlap=row.overlap,
-        answers=row.answers,
-        held=row.held,
-        halted=row.halted_at is not None,
-        only_for=row.only_for,
-    )

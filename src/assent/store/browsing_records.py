@@ -53,6 +53,8 @@ class EventRow:
     """The person's name where there is one, the annotator's otherwise."""
     annotator_kind: AnnotatorKind
     comparison_id: str | None
+    sides: tuple[str, str] | None
+    """The two responses of a comparison, first and second as stored."""
     response_id: str | None
     response_set_id: str | None
     prompt_id: str | None
@@ -85,6 +87,7 @@ class TaskRow:
     position: int
     kind: str
     source: str
+    prompt_id: str
     prompt: str
     overlap: int
     answers: int

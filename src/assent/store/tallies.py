@@ -36,6 +36,17 @@ class Tallies:
         with self._database.reading() as connection:
             return connection.scalar(select(func.max(comparisons.c.position))) or 0
 
+    def events(self) -> dict[str, int]:
+        """How many events of each kind stand: neither edited nor taken back since."""
+        later = events.alias("later")
+        query = (
+            select(events.c.kind, func.count().label("number"))
+            .where(~exists().where(later.c.supersedes == events.c.id))
+            .group_by(events.c.kind)
+        )
+        with self._database.reading() as connection:
+            return {row.kind: int(row.number) for row in connection.execute(query)}
+
     def tasks(self) -> list[TaskTally]:
         """How far the tasks of each kind are."""
         answered = (

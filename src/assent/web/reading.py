@@ -1,7 +1,6 @@
 """What dashboards show, put together from the store: used by the API and by pages alike."""
 
 from collections.abc import Mapping
-from itertools import combinations
 from typing import Any, Final
 
 from assent.collect.sources import REWARD
@@ -9,13 +8,11 @@ from assent.config.stages import POLICY
 from assent.errors import AssentError
 from assent.report.plots import reward_plots
 from assent.report.summary import Summary, load_summary
-from assent.stats.intervals import bootstrap_mean
 from assent.store import EventRow, Person, TaskKind
 from assent.web import views
 from assent.web.state import Server
 
 Json = dict[str, Any]
-VERDICTS: Final = ("first", "second", "tie", "both_bad", "cannot_judge")
 DAYS: Final = 30
 MOST: Final = 100
 """Rows of a list inside a page."""
@@ -57,26 +54,6 @@ def project_progress(server: Server) -> Json:
         }
 
     return server.counted("progress", count)
-
-
-def agreement(server: Server) -> Json:
-    """Raw agreement, kind by kind, over tasks that several people answered."""
-
-    def count() -> Json:
-        return {
-            "kinds": [
-                _agreement("comparison", _verdicts(server)),
-                _agreement("ranking", _orders(server)),
-                _agreement("rating", _values(server)),
-            ],
-            "note": (
-                "Share of pairs of answers that say the same, over tasks with more than one answer "
-                "that counts; the interval is over tasks. A ranking is compared pair of responses "
-                "by pair, a rating axis by axis. Chance agreement is not taken off."
-            ),
-        }
-
-    return server.counted("agreement", count)
 
 
 def people(server: Server) -> Json:
@@ -199,6 +176,7 @@ def judgement(server: Server, event_id: str) -> Json:
         "note": None if note is None else views.rendered(note),
         "comparison": shown,
         "response": None if one is None else {"id": one.id, **views.rendered(one.text)},
+        "ranked": _ranked(server, row),
         "history": [views.event(link) for link in _history(server, row)],
         "snapshots": [snapshot.name for snapshot in snapshots],
         "models": [
@@ -207,6 +185,24 @@ def judgement(server: Server, event_id: str) -> Json:
             if version.snapshot_id in ids
         ],
     }
+
+
+def _ranked(server: Server, row: EventRow) -> list[Json]:
+    """The responses of a ranking, best first, each with its place and what was found wrong."""
+    if row.response_set_id is None or "ranks" not in row.payload:
+        return []
+    members = server.store.browser.ranked_responses(row.response_set_id)
+    flags = [flag.partition(":") for flag in row.payload.get("flags", ())]
+    found = [
+        {
+            "id": id_,
+            "place": row.payload["ranks"][id_] + 1,
+            "flags": [name for place, _, name in flags if place == str(number)],
+            **views.rendered(text),
+        }
+        for number, (id_, text) in enumerate(members, start=1)
+    ]
+    return sorted(found, key=lambda one: one["place"])
 
 
 def rounds(server: Server) -> Json:
@@ -295,16 +291,25 @@ def checks(server: Server) -> Json:
 
 def exports(server: Server) -> Json:
     """What can be downloaded."""
-    counts = server.counted("counts", server.store.counts)
+    kinds = server.counted("kinds", server.store.tallies.events)
+    judged = sum(kinds.get(kind, 0) for kind in ("judgement", "ranking", "rating"))
     return {
         "items": [
             {
                 "name": "judgements",
                 "what": "every verdict, ranking and rating that stands, with texts and sides",
-                "rows": None,
+                "rows": judged,
             },
-            {"name": "demonstrations", "what": "responses written by people", "rows": None},
-            {"name": "prompts", "what": "all prompts", "rows": counts["prompts"]},
+            {
+                "name": "demonstrations",
+                "what": "responses written by people",
+                "rows": kinds.get("demonstration", 0),
+            },
+            {
+                "name": "prompts",
+                "what": "all prompts",
+                "rows": server.counted("counts", server.store.counts)["prompts"],
+            },
         ]
     }
 
@@ -356,56 +361,3 @@ def _history(server: Server, row: EventRow) -> list[EventRow]:
     while line[-1].superseded_by is not None:
         line.append(browser.event(line[-1].superseded_by))
     return line
-
-
-Ratings = dict[str, dict[str, float]]
-"""Unit to annotator to a number; units of one task share the part before the first NUL."""
-
-
-def _agreement(kind: TaskKind, said: Ratings) -> Json:
-    """Pairs of answers that are the same; the interval resamples whole tasks."""
-    same: list[float] = []
-    tasks: list[str] = []
-    for name, unit in said.items():
-        for one, other in combinations(unit.values(), 2):
-            same.append(float(one == other))
-            tasks.append(name.partition("\x00")[0])
-    clusters = len(set(tasks))
-    interval = None
-    if clusters > 1:
-        interval = [float(end) for end in bootstrap_mean(same, tasks, resamples=2_000)]
-    return {
-        "kind": kind,
-        "tasks": clusters,
-        "pairs": len(same),
-        "agree": int(sum(same)),
-        "rate": sum(same) / len(same) if same else None,
-        "interval": interval,
-    }
-
-
-def _verdicts(server: Server) -> Ratings:
-    said: Ratings = {}
-    for task, annotator, payload in server.store.tallies.overlapping("comparison"):
-        said.setdefault(task, {})[annotator] = float(VERDICTS.index(payload["verdict"]))
-    return said
-
-
-def _orders(server: Server) -> Ratings:
-    """For each pair of responses of a ranking: 1, -1, or 0 for a tie."""
-    said: Ratings = {}
-    for task, annotator, payload in server.store.tallies.overlapping("ranking"):
-        ranks = sorted(payload["ranks"].items())
-        for place, (one, rank) in enumerate(ranks):
-            for other, against in ranks[place + 1 :]:
-                value = float((rank < against) - (rank > against))
-                said.setdefault(f"{task}\x00{one}\x00{other}", {})[annotator] = value
-    return said
-
-
-def _values(server: Server) -> Ratings:
-    said: Ratings = {}
-    for task, annotator, payload in server.store.tallies.overlapping("rating"):
-        for name, value in payload["axes"].items():
-            said.setdefault(f"{task}\x00{name}", {})[annotator] = float(value)
-    return said

@@ -33,6 +33,7 @@ def make_templates() -> Jinja2Templates:
     environment.filters.update(
         markdown=text.markdown,
         plain=text.plain,
+        prose=text.prose,
         line=text.line,
         visible_name=text.name,
         when=_when,

@@ -66,11 +66,13 @@ _ATTRIBUTES: Final = {
 }
 
 
-def markdown(text: str) -> Markup:
+def markdown(text: str, *, breaks: bool = True) -> Markup:
     """Text as a reader should see it: CommonMark, tables and strikethrough, one `div.text`.
 
-    Line ends and entities stay as they are. Link definitions (`[a]: b`) are not read, since they
-    would vanish; nor is anything else that would leave out a letter, such as a cell too many.
+    Line ends stay as they are with `breaks`; without, one within a paragraph is a space, as whoever
+    wraps their lines by hand means it. Entities stay as they are. Link definitions (`[a]: b`) are
+    not read, since they would vanish; nor is anything else that would leave out a letter, such as a
+    cell too many.
     """
     # CommonMark turns NUL into the mark of damaged text; its picture says what it was.
     text = _NEWLINES.sub("\n", text).replace("\0", "\N{SYMBOL FOR NULL}")
@@ -79,7 +81,8 @@ def markdown(text: str) -> Markup:
     tokens = _PARSER.parse(text)
     if any(token.level >= DEEPEST - 1 for token in tokens):
         return plain(text)
-    html = str(_PARSER.renderer.render(tokens, _PARSER.options, {}))
+    options = OptionsDict({**_PARSER.options, "breaks": breaks})
+    html = str(_PARSER.renderer.render(tokens, options, {}))
     if not _keeps_all(text, html):
         return plain(text)
     clean = nh3.clean(
@@ -91,6 +94,11 @@ def markdown(text: str) -> Markup:
     )
     # Safe: escaped by the renderer, and then let through by the allow-list.
     return Markup('<div class="text" dir="auto">{}</div>').format(Markup(clean))  # noqa: S704
+
+
+def prose(text: str) -> Markup:
+    """A text of the project's own, such as guidelines, whose lines are wrapped for writing."""
+    return markdown(text, breaks=False)
 
 
 def plain(text: str) -> Markup:

@@ -11,7 +11,7 @@ from assent.collect.desk import Handed, PastAnswer
 from assent.collect.guidelines import parts
 from assent.store import AnswerRow, EventRow, GuidelinesVersion, Person, PersonTally, Standing
 from assent.store.times import to_text
-from assent.web.text import markdown
+from assent.web.text import markdown, prose
 
 AXES: Final[Mapping[str, tuple[str, str, str]]] = {
     "helpful": ("Helpful", "no help at all", "just what was needed"),
@@ -142,10 +142,9 @@ def guidelines(version: GuidelinesVersion) -> Json:
     return {
         "version": version.version,
         "at": time(version.created_at),
-        **rendered(version.text),
-        "parts": [
-            {"kind": kind, "html": str(markdown(text))} for kind, text in parts(version.text)
-        ],
+        "text": version.text,
+        "html": str(prose(version.text)),
+        "parts": [{"kind": kind, "html": str(prose(text))} for kind, text in parts(version.text)],
     }
 
 

@@ -165,3 +165,25 @@ def test_every_stop_of_the_tab_key_is_in_view_and_marked(site: Site) -> None:
             }"""
         )
         assert hidden is None
+
+
+@pytest.mark.parametrize(
+    "path", ["/annotators", "/tasks", "/browse", "/browse/judgements", "/progress", "/exports"]
+)
+def test_a_table_fits_a_phone_and_its_cells_say_what_they_are(
+    owner: tuple[Person, dict[str, str]], path: str
+) -> None:
+    person, _ = owner
+
+    page = look(person, path, "light", PHONE)
+
+    over = page.locator(".scroll").evaluate_all(
+        "(boxes) => boxes.map((box) => box.scrollWidth - box.clientWidth)"
+    )
+    assert over == [0] * len(over)
+    assert over
+    table = page.get_by_role("table").first
+    assert table.get_by_role("columnheader").count() > 1
+    row = table.get_by_role("row").nth(1)
+    assert row.get_by_role("cell").last.is_visible()
+    assert row.locator("[data-label]").count() > 0

@@ -1,5 +1,6 @@
 """From a finished loop to the next round: people judge in the browser, and it is learned from."""
 
+import json
 import os
 import subprocess
 import sys
@@ -68,3 +69,7 @@ def test_what_people_judged_is_in_the_lineage_of_the_next_round(
         page = owner.open(f"/browse/judgements/{learned[0]['event']}")
         assert "round-2-reward" in page.locator(".lineage").inner_text()
         assert owner.wrong == []
+    summary = json.loads((root / "summary.json").read_text())
+    assert [one["by_people"] for one in summary["rounds"]] == [0, len(learned)]
+    report = (root / "report" / "index.html").read_text()
+    assert f"{len(learned)} of them given by people" in report

@@ -211,6 +211,14 @@ def test_a_summary_with_only_the_four_required_keys_has_a_page(tmp_path: Path) -
     assert "Lineage" not in words
 
 
+def test_judgements_of_people_are_told_apart(tmp_path: Path, html: str) -> None:
+    assert "given by people" not in html
+    summary = a_summary()
+    summary["rounds"][-1]["by_people"] = 23
+    page = Page(write_report(project_with(tmp_path, summary)).read_text())
+    assert "4000 judgements by 5 annotators, 23 of them given by people" in page.words
+
+
 def test_unknown_keys_are_left_to_newer_readers(tmp_path: Path, html: str) -> None:
     summary = a_summary()
     summary["weather"] = "fair"

@@ -106,6 +106,7 @@ def test_points_have_figures_with_intervals_and_by_kind_but_no_gold(
             assert point[name] == pytest.approx(mean)
         AutoModelForCausalLM.from_pretrained(root / point["path"])
     assert summary["rounds"][0]["annotators"] == 2
+    assert summary["rounds"][0]["by_people"] == summary["rounds"][0]["judgements"]
     assert summary["annotator"] == "people"
 
 

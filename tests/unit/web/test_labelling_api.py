@@ -306,6 +306,46 @@ def test_what_the_owner_sees_adds_up(site: Site) -> None:
     lines = owner.get("/api/v1/exports/judgements.jsonl").text.splitlines()
     assert len(lines) == 6
     assert all("annotator_name" not in line for line in lines)
+    counts = {row["name"]: row["rows"] for row in owner.get("/api/v1/exports").json()["items"]}
+    assert counts == {"judgements": 6, "demonstrations": 0, "prompts": 6}
+
+
+def test_a_download_has_the_texts_that_were_judged_and_counts_what_stands(site: Site) -> None:
+    owner, ada = site.sign_in("owner", "owner"), site.sign_in("ada")
+    owner.post("/api/v1/tasks", {"kind": "ranking", "count": 1, "size": 2})
+    answers: dict[str, dict[str, Any]] = {
+        "comparison": {"verdict": "left"},
+        "ranking": {"levels": [["b"], ["a"]], "flags": {"b": ["false"]}},
+    }
+    shown: dict[str, dict[str, Any]] = {}
+    for kind, answer in answers.items():
+        task = ada.task(kinds=[kind])
+        body = {"kind": kind, **answer}
+        key = f"key-{kind}"
+        sent = ada.post(f"/api/v1/leases/{task['lease']}/answer", body, key=key)
+        assert sent.status_code == 201, sent.text
+        shown[kind] = {**task, "event": sent.json()["answer"]}
+    undone = ada.judge(ada.task(kinds=["comparison"])["lease"], "key-undone").json()["answer"]
+    ada.post(f"/api/v1/answers/{undone}/undo", key="key-of-undoing")
+    lines = owner.get("/api/v1/exports/judgements.jsonl").text.splitlines()
+    kept = {line["event"]: line for line in map(json.loads, lines)}
+    assert set(kept) == {task["event"] for task in shown.values()}
+    assert owner.get("/api/v1/exports").json()["items"][0]["rows"] == 2
+    for task in shown.values():
+        line = kept[task["event"]]
+        assert line["prompt"] == task["prompt"]["text"]
+        told = {one["text"] for one in line["responses"]}
+        assert told == {one["text"] for one in task["responses"]}
+    ranking = shown["ranking"]
+    first, second = (one["text"] for one in ranking["responses"])
+    seen = owner.get(f"/api/v1/judgements/{ranking['event']}").json()["ranked"]
+    assert [(one["text"], one["place"], one["flags"]) for one in seen] == [
+        (second, 1, ["false"]),
+        (first, 2, []),
+    ]
+    about = owner.get(f"/api/v1/responses/{seen[0]['id']}").json()["judgements"]
+    assert ranking["event"] in {one["event"] for one in about}
+    assert "Place 1" in owner.get(f"/browse/judgements/{ranking['event']}").text
 
 
 def test_a_judgements_lineage_reaches_the_snapshot_and_the_model(site: Site) -> None:

@@ -18,6 +18,7 @@ from assent.web.text import (
     name,
     plain,
     printable,
+    prose,
 )
 
 TAGS = {
@@ -76,6 +77,13 @@ def test_a_hostile_text_becomes_inert_html(text: str) -> None:
 )
 def test_ordinary_markdown_is_rendered(written: str, expected: str) -> None:
     assert markdown(written) == f'<div class="text" dir="auto">{expected}\n</div>'
+
+
+def test_lines_wrapped_by_hand_are_one_paragraph_in_guidelines_alone() -> None:
+    assert "one<br>" in markdown("one\ntwo").replace(" /", "")
+    assert "<br" not in prose("one\ntwo")
+    assert "one\ntwo" in prose("one\ntwo")
+    assert "<script" not in prose("<script>alert(1)</script>\ntwo")
 
 
 def test_a_table_is_rendered_in_a_region_that_scrolls() -> None:

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from assent.collect import sources
 from assent.collect.check_items import import_check_items
 from assent.errors import UnknownRecord
-from assent.store import Person
+from assent.store import EventRow, Person
 from assent.web import reading, views
 from assent.web.access import AccessRoute, allow, current
 from assent.web.bodies import (
@@ -235,8 +235,13 @@ def _state(person: Person) -> Json:
 def _judgements(server: Server) -> Iterator[Json]:
     browser = server.store.browser
     for block in browser.event_blocks(("judgement", "ranking", "rating")):
+        texts = browser.response_texts({id_ for row in block for id_ in _about(row)})
         for row in block:
-            yield _without_name(views.event(row))
+            yield {
+                **_without_name(views.event(row)),
+                "prompt": row.prompt,
+                "responses": [{"id": id_, "text": texts[id_]} for id_ in _about(row)],
+            }
 
 
 def _demonstrations(server: Server) -> Iterator[Json]:
@@ -245,7 +250,16 @@ def _demonstrations(server: Server) -> Iterator[Json]:
         for row in block:
             assert row.response_id is not None
             text = browser.response(row.response_id).text
-            yield {**_without_name(views.event(row)), "response": text}
+            yield {**_without_name(views.event(row)), "prompt": row.prompt, "response": text}
+
+
+def _about(row: EventRow) -> list[str]:
+    """The responses that were judged: the sides as stored, those ranked, or the one rated."""
+    if row.sides is not None:
+        return list(row.sides)
+    if row.response_id is not None:
+        return [row.response_id]
+    return list(row.payload.get("ranks", {}))
 
 
 def _prompts(server: Server) -> Iterator[Json]:

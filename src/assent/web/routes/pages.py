@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from assent.collect.guidelines import first_guidelines, parts
 from assent.errors import AssentError, DataError, InvitationSpent, TooManyAttempts, UnknownRecord
-from assent.web import reading, views
+from assent.web import agreeing, reading, views
 from assent.web.access import (
     AccessRoute,
     allow,
@@ -180,7 +180,7 @@ def progress(request: Request) -> HTMLResponse:
     server = server_of(request)
     data = {
         "progress": reading.project_progress(server),
-        "agreement": reading.agreement(server),
+        "agreement": agreeing.agreement(server),
     }
     return page(request, "progress.html", data)
 

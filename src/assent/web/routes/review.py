@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
-from assent.web import reading
+from assent.web import agreeing, reading
 from assent.web.access import AccessRoute, allow
 from assent.web.routes.labelling import Id, Limit, number, server_of
 
@@ -26,7 +26,7 @@ def progress(request: Request) -> Json:
 @allow("reviewer")
 def agreement(request: Request) -> Json:
     """How often people who were asked the same said the same."""
-    return reading.agreement(server_of(request))
+    return agreeing.agreement(server_of(request))
 
 
 @router.get("/prompts")
