@@ -23,14 +23,14 @@ document.addEventListener("click", async (event) => {
 // On a phone a row is a small card in which each cell says what it is; the roles stay what they were.
 const ROLES = { TABLE: "table", THEAD: "rowgroup", TBODY: "rowgroup", TR: "row", TD: "cell" };
 for (const table of document.querySelectorAll(".scroll > table[aria-labelledby]")) {
-  const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
+  const names = [...table.tHead.rows[0].cells].map((cell) => (cell.querySelector(".visually-hidden") ? "" : cell.textContent.trim()));
   for (const part of [table, ...table.querySelectorAll("*")]) {
     const role = part.tagName === "TH" ? (part.scope === "row" ? "rowheader" : "columnheader") : ROLES[part.tagName];
     if (role && part.closest("table") === table) part.setAttribute("role", role);
   }
   for (const row of table.tBodies[0].rows) {
     [...row.cells].forEach((cell, at) => {
-      if (!cell.matches(".excerpt:first-child, th:not(.number)")) cell.dataset.label = names[at];
+      if (names[at] && !cell.matches(".excerpt:first-child, th:not(.number)")) cell.dataset.label = names[at];
     });
   }
   table.classList.add("stacks");
