@@ -55,6 +55,7 @@ from assent.types import Prompt
 SETTINGS = "schema_version = 1\nseed = 1\n"
 PROMPTS = 1_000
 BATCH = 10_000
+SLOW_SECONDS = 0.1
 VERDICTS = ("left", "right", "tie")
 MADE = "made.json"
 
@@ -63,9 +64,12 @@ MADE = "made.json"
 class Measured:
     """What all people together saw."""
 
+    began: float = field(default_factory=time.monotonic)
     claim_ms: list[float] = field(default_factory=list)
     answer_ms: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    slow_after: list[float] = field(default_factory=list)
+    """When a request took longer than 100 ms, in seconds since the first person came in."""
 
 
 def main() -> None:
@@ -123,6 +127,10 @@ def main() -> None:
                 1e3 * busy / max(1, len(measured.claim_ms) + len(measured.answer_ms)), 1
             ),
             "stopped_after_seconds": round(stopped, 1),
+            "over_100_ms_in_each_ten_seconds": np.bincount(
+                [int(moment // 10) for moment in measured.slow_after] or [0],
+                minlength=int(given.seconds // 10),
+            ).tolist(),
             "errors": len(measured.errors),
             "first_errors": measured.errors[:10],
             "check": findings,
@@ -305,7 +313,10 @@ async def _timed(
     if response.status_code not in (httpx.codes.OK, httpx.codes.CREATED):
         measured.errors.append(f"{path}: {response.status_code} {response.text[:200]}")
         return None
-    into.append(1e3 * (time.perf_counter() - began))
+    took = time.perf_counter() - began
+    into.append(1e3 * took)
+    if took > SLOW_SECONDS:
+        measured.slow_after.append(time.monotonic() - measured.began)
     told: dict[str, Any] = response.json()
     return told
 

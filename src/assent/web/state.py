@@ -38,6 +38,7 @@ class Server:
         self.passwords = passwords or Passwords()
         self.throttle = Throttle()
         self._counted: dict[str, tuple[float, object]] = {}
+        self._turns: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
     @property
@@ -66,15 +67,17 @@ class Server:
     def counted(self, name: str, count: Callable[[], T]) -> T:
         """A figure of the whole project, kept for ten times as long as counting it took.
 
-        So what is quick to count is always new, and what is slow cannot hold the server up.
+        So what is quick to count is always new, and what is slow cannot hold the server up, nor can
+        many who ask at once: one of them counts, and the others wait for what it finds.
         """
-        began = time.monotonic()
         with self._lock:
+            turn = self._turns.setdefault(name, threading.Lock())
+        with turn:
+            began = time.monotonic()
             kept = self._counted.get(name)
-        if kept is not None and began < kept[0]:
-            return cast("T", kept[1])
-        value = count()
-        ended = time.monotonic()
-        with self._lock:
+            if kept is not None and began < kept[0]:
+                return cast("T", kept[1])
+            value = count()
+            ended = time.monotonic()
             self._counted[name] = (ended + 10 * (ended - began), value)
-        return value
+            return value

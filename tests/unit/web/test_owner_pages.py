@@ -1,6 +1,9 @@
 """What owners do in pages: check items from a file, overlap, guidelines."""
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.web_fixtures import Site
 
@@ -134,3 +137,23 @@ def test_guidelines_come_in_parts_for_each_kind_of_task(site: Site) -> None:
 
 def test_whether_things_are_looked_up_at_all_is_told(site: Site) -> None:
     assert site.sign_in("ada").task()["looks_up"] is False
+
+
+def test_what_many_ask_for_at_once_is_counted_once(site: Site) -> None:
+    server = site.app.state.server
+    begun, go_on = threading.Event(), threading.Event()
+    counts: list[int] = []
+
+    def count() -> int:
+        begun.set()
+        assert go_on.wait(30)
+        time.sleep(0.2)  # what takes long is kept for longer
+        counts.append(1)
+        return 7
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(server.counted, "figure", count) for _ in range(8)]
+        assert begun.wait(30)
+        go_on.set()
+        assert [one.result(30) for one in asked] == [7] * 8
+    assert counts == [1]
