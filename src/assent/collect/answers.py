@@ -150,6 +150,9 @@ def to_event(
         "supersedes": supersedes,
     }
     if isinstance(answer, DemonstrationAnswer):
+        if not answer.text.strip():
+            message = "text: nothing is written; write a response, or skip the task"
+            raise DataError(message)
         return NewDemonstration(prompt_id=task.prompt_id, text=answer.text, **common)
     common["flags"] = _stored_flags(answer.flags, lease, content)
     if isinstance(answer, ComparisonAnswer):

@@ -372,8 +372,9 @@ class Planner:
 
     def _written(self) -> Sequence[Demonstration | StoredDemonstration]:
         world, settings = self._workspace.world, self._settings.world
-        if world is None or settings is None:
-            return demonstrations_of(self._workspace)
+        found = demonstrations_of(self._workspace)
+        if found or world is None or settings is None:
+            return found  # those of people among them
         return demonstrations(world, world.prompts("train"), settings.demonstrations_per_prompt)
 
     def _fitting(self, new: int) -> list[int]:

@@ -221,6 +221,8 @@ def test_a_demonstration_of_any_length_that_fits_is_kept_whole(site: Site) -> No
     answer = {"kind": "demonstration", "text": text}
     path = f"/api/v1/leases/{task['lease']}/answer"
     assert ada.post(path, {**answer, "text": text + "x"}, key="key-00001").status_code == 422
+    for blank in ("", " ", "\n\t "):
+        assert ada.post(path, {**answer, "text": blank}, key="key-00001").status_code == 422
     assert ada.post(path, answer, key="key-00001").status_code == 201
     [kept] = site.project.store.demonstrations()
     assert kept.response == text
