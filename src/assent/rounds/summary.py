@@ -126,10 +126,8 @@ def _judges(workspace: Workspace, snapshot: Snapshot) -> dict[str, int]:
     """Of how many annotators a snapshot's judgements are, and how many of them are people's."""
     store = workspace.project.store
     kinds = {one.id: one.kind for one in store.annotators()}
-    judged = [
-        one.annotator_id
-        for one in (*store.judged_pairs(snapshot.id), *store.judged_rankings(snapshot.id))
-    ]
+    judged = [one.annotator_id for one in store.judged_pairs(snapshot.id)]
+    judged += [one.annotator_id for one in store.judged_rankings(snapshot.id)]
     return {
         "annotators": len(set(judged)),
         "by_people": sum(kinds[id_] == "human" for id_ in judged),

@@ -78,11 +78,11 @@ def markdown(text: str, *, breaks: bool = True) -> Markup:
     text = _NEWLINES.sub("\n", text).replace("\0", "\N{SYMBOL FOR NULL}")
     if len(text) > LONGEST or len(_SIGNS.findall(text)) > MOST_MARKS:
         return plain(text)
-    tokens = _PARSER.parse(text)
+    parser = _PARSER if breaks else _PROSE
+    tokens = parser.parse(text)
     if any(token.level >= DEEPEST - 1 for token in tokens):
         return plain(text)
-    options = OptionsDict({**_PARSER.options, "breaks": breaks})
-    html = str(_PARSER.renderer.render(tokens, options, {}))
+    html = str(parser.renderer.render(tokens, parser.options, {}))
     if not _keeps_all(text, html):
         return plain(text)
     clean = nh3.clean(
@@ -305,10 +305,11 @@ def _leads_somewhere(href: str) -> bool:
     return bool(parts.path if scheme == "mailto" else parts.netloc) and scheme in _SCHEMES
 
 
-def _parser() -> MarkdownIt:
-    options = {"html": False, "breaks": True, "maxNesting": DEEPEST}
+def _parser(*, breaks: bool) -> MarkdownIt:
+    options = {"html": False, "breaks": breaks, "maxNesting": DEEPEST}
     parser = MarkdownIt("commonmark", options, renderer_cls=_Renderer)
     return parser.enable(["table", "strikethrough"]).disable(["reference", "entity"])
 
 
-_PARSER: Final = _parser()
+_PARSER: Final = _parser(breaks=True)
+_PROSE: Final = _parser(breaks=False)
