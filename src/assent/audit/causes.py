@@ -6,8 +6,10 @@ the same way are what it learned that from. Influence is taken in the reward mod
 where it is a logistic regression and what a comparison did can be worked out.
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +20,9 @@ from scipy.special import expit
 from assent.audit.evidence import Evidence, Judged
 from assent.audit.features import differences, features_of
 from assent.audit.results import AuditResult
+from assent.audit.runner import AuditRun
 from assent.audit.subject import Figure, ItemRecord, Subject
+from assent.config.files import write_file
 from assent.errors import NotAuditable
 from assent.models.loading import score_head
 from assent.models.reading import ResponseEnd
@@ -28,7 +32,11 @@ from assent.models.tokens import join
 from assent.objectives.masks import last_index, position_ids
 from assent.objectives.seeds import is_held_out
 from assent.stats.logistic import fit_logistic
+from assent.store.identity import canonical_json, sha256_hex
+from assent.store.project import RUNS_FOLDER
 
+VERSION = 1
+"""Of what is worked out here; another makes kept causes anew."""
 PROBES = 64
 """Pairs of responses that show a finding, at most."""
 SHOWN = 12
@@ -84,39 +92,81 @@ class Teaching:
     """What the reward model behind a policy was taught, read once for all of its findings.
 
     Raises:
-        NotAuditable: the model was trained against no reward model of this project, or one that
-            does not read its score at the response's end.
+        NotAuditable: the model was trained against no reward model of this project.
     """
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
-        evidence = Evidence(subject)
-        self.version, reward = evidence.reward()
+        self.evidence = Evidence(subject)
+        self.version = self.evidence.require_role("reward_model", "reward model")
+        self.snapshot = self.evidence.project.store.snapshot(self.version.snapshot_id or "")
+
+    @cached_property
+    def reward(self) -> TextReward:
+        """The reward model.
+
+        Raises:
+            NotAuditable: there is no one last layer whose lesson could be told.
+        """
+        _, reward = self.evidence.reward()
         if not isinstance(reward, TextReward):
             message = f"{self.version.name} is an ensemble; influence is that on one last layer"
             raise NotAuditable(message)
-        self.reward = reward
-        self.snapshot = evidence.project.store.snapshot(self.version.snapshot_id or "")
-        share = evidence.held_out_share(self.version)
-        self.training = [
+        return reward
+
+    @cached_property
+    def training(self) -> list[Judged]:
+        """The judgements that it learned from."""
+        share = self.evidence.held_out_share(self.version)
+        return [
             one
-            for one in evidence.of_snapshot(self.snapshot)
+            for one in self.evidence.of_snapshot(self.snapshot)
             if one.decided and not is_held_out(one.prompt, share)
         ]
-        self.rows = training_rows(self.reward, self.training)
+
+    @cached_property
+    def rows(self) -> NDArray[np.float64]:
+        """See `training_rows`."""
+        return training_rows(self.reward, self.training)
+
+    @cached_property
+    def gaps(self) -> Mapping[str, NDArray[np.float64]]:
+        """By feature, what the chosen response of each judgement has over the rejected one."""
+        names, table = differences(self.training, features_of(self.subject.world))
+        signs = np.array([1.0 if one.verdict == "first" else -1.0 for one in self.training])
+        return {name: table[:, n] * signs for n, name in enumerate(names)}
+
+    def kept_why(self, figure: Figure, ours: AuditRun, theirs: AuditRun) -> dict[str, Any]:
+        """As `why`; worked out once for two runs and a reward model, then read.
+
+        Raises:
+            NotAuditable: as `why`.
+        """
+        behind = [figure.name, ours.run_id, theirs.run_id, self.version.id, self.snapshot.id]
+        name = f"cause-{sha256_hex(canonical_json([VERSION, *behind]))[:12]}.json"
+        file = self.evidence.project.root / RUNS_FOLDER / ours.run_id / name
+        if file.exists():
+            kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            return kept
+        found = self.why(figure, ours.result, theirs.result)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_file(file, json.dumps(found, allow_nan=False) + "\n")
+        return found
 
     def why(self, figure: Figure, model: AuditResult, baseline: AuditResult) -> dict[str, Any]:
         """The judgements behind a regressed figure, as JSON: which, how much, what they share.
 
         Raises:
-            NotAuditable: no sampled text shows the finding.
+            NotAuditable: no sampled text shows the finding, or the reward model is of a kind that
+                influence cannot be taken in.
         """
         probes = probes_of(figure, model, baseline)
         if not probes:
             message = f"{figure.name}: no sampled text differs where it got worse"
             raise NotAuditable(message)
         pushes = pushed(self.reward, self.training, probes, self.rows)
-        found = sorted(pushes, key=lambda one: -one.influence)
+        order = np.argsort([-one.influence for one in pushes], kind="stable")
+        found = [pushes[n] for n in order]
         total = sum(one.influence for one in pushes if one.influence > 0)
         top = found[:SHOWN]
         return {
@@ -128,7 +178,7 @@ class Teaching:
             "unit": "logits added to the reward of the worse responses over the better ones",
             "share_of_top": sum(one.influence for one in top) / total if total > 0 else None,
             "by_annotator": _by_annotator(pushes),
-            "in_common": _in_common(self.subject, found, share=0.05),
+            "in_common": _in_common(self.gaps, order, share=0.05),
             "pushed_that_way": [_row(one) for one in top],
             "pushed_against": [_row(one) for one in found[::-1][: SHOWN // 3]],
         }
@@ -197,12 +247,16 @@ def _hidden(
     if not isinstance(reward.reading, ResponseEnd):
         message = "the reward model does not read its score at the response's end"
         raise NotAuditable(message)
-    reads = reward.reading.encode(prompts, responses)
+    texts = list(dict.fromkeys(zip(prompts, responses, strict=True)))
+    reads = reward.reading.encode([one for one, _ in texts], [one for _, one in texts])
+    # Rows of like length share a batch, and a text that came often is read once.
+    order = sorted(range(len(reads)), key=lambda n: len(reads[n].prompt) + len(reads[n].response))
     found = []
-    for part in chunks(len(reads), reward.batch_size):
+    for part in chunks(len(order), reward.batch_size):
+        batch = [reads[n] for n in order[part]]
         rows = join(
-            [one.prompt for one in reads[part]],
-            [one.response for one in reads[part]],
+            [one.prompt for one in batch],
+            [one.response for one in batch],
             int(reward.tokenizer.pad_token_id),
         ).to(reward.model.device)
         output = reward.model.base_model(
@@ -214,7 +268,9 @@ def _hidden(
         at = last_index(rows.mask)
         hidden = output.last_hidden_state[torch.arange(len(at), device=at.device), at]
         found.append(hidden.double().cpu().numpy())
-    return np.concatenate(found)
+    place = {texts[n]: at for at, n in enumerate(order)}
+    rows_of = [place[one] for one in zip(prompts, responses, strict=True)]
+    return np.asarray(np.concatenate(found)[rows_of], dtype=np.float64)
 
 
 def _commonest(asked: Mapping[str, Any]) -> str | None:
@@ -238,26 +294,23 @@ def _by_annotator(pushes: Sequence[Push]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -float(str(row["mean"])))
 
 
-def _in_common(subject: Subject, found: Sequence[Push], *, share: float) -> list[dict[str, Any]]:
+def _in_common(
+    gaps: Mapping[str, NDArray[np.float64]], order: NDArray[np.intp], *, share: float
+) -> list[dict[str, Any]]:
     """What the chosen response has over the rejected one: in the pushing judgements and in all.
 
     The top share of judgements by influence beside all of them: the mean difference of each
     feature, in its own units.
     """
-    judged = [one.judged for one in found]
-    names, table = differences(judged, features_of(subject.world))
-    signs = np.array([1.0 if one.verdict == "first" else -1.0 for one in judged])
-    gaps = table * signs[:, None]
-    top = gaps[: max(1, round(share * len(gaps)))]
-    spread = np.maximum(gaps.std(axis=0), 1e-12)
+    top = order[: max(1, round(share * len(order)))]
     rows = [
         {
             "feature": name,
-            "pushing": float(top[:, n].mean()),
-            "all": float(gaps[:, n].mean()),
-            "standardised": float((top[:, n].mean() - gaps[:, n].mean()) / spread[n]),
+            "pushing": float(gap[top].mean()),
+            "all": float(gap.mean()),
+            "standardised": float((gap[top].mean() - gap.mean()) / max(gap.std(), 1e-12)),
         }
-        for n, name in enumerate(names)
+        for name, gap in gaps.items()
     ]
     return sorted(rows, key=lambda row: -abs(float(str(row["standardised"]))))
 

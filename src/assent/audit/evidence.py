@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from assent.audit.subject import Subject
 from assent.errors import NotAuditable
 from assent.models.reward_ensembles import LearnedReward, load_reward
 from assent.objectives.seeds import is_held_out
-from assent.store import Ancestor, ModelVersion, Project, Snapshot, StoredEvent
+from assent.store import Ancestor, ModelVersion, Project, Snapshot, Store, StoredEvent
 from assent.store.records import ShownOrder
 from assent.types import Verdict
 
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+_READ: WeakKeyDictionary[Project, tuple[int, list["Judged"]]] = WeakKeyDictionary()
+"""By open project: how many events there were, and what stood; every audit looks at the same."""
 _DECIDED = ("first", "second")
 
 
@@ -163,8 +166,17 @@ class Evidence:
 
 
 def standing_judgements(project: Project) -> list[Judged]:
-    """Judgements that nothing superseded, with their texts."""
+    """Judgements that nothing superseded, with their texts; read again once there are others."""
     store = project.store
+    count = store.counts()["events"]
+    seen, judged = _READ.get(project, (-1, []))
+    if seen != count:
+        judged = _standing(store)
+        _READ[project] = (count, judged)
+    return judged
+
+
+def _standing(store: Store) -> list[Judged]:
     names = {one.id: one.name for one in store.annotators()}
     comparisons = {one.id: one for one in store.comparisons()}
     events = store.events()

@@ -137,12 +137,12 @@ def _causes(
             continue
         one = next(one for one in done if one.audit.name == verdict["audit"])
         figure = next(f for f in one.audit.figures if f.name == verdict["figure"])
-        ours, theirs = (one.runs[verdict[who]].result for who in ("model", "baseline"))
+        ours, theirs = (one.runs[verdict[who]] for who in ("model", "baseline"))
         told = {name: verdict[name] for name in ("audit", "figure", "model")}
         try:
             if verdict["model"] not in taught:
                 taught[verdict["model"]] = Teaching(by_name[verdict["model"]])
-            found.append({**told, **taught[verdict["model"]].why(figure, ours, theirs)})
+            found.append({**told, **taught[verdict["model"]].kept_why(figure, ours, theirs)})
         except NotAuditable as error:
             found.append({**told, "problem": str(error)})
     return found
