@@ -35,6 +35,7 @@ from assent.config.write import dump_toml
 from assent.rounds import stages
 from assent.rounds.almanac import AlmanacGround
 from assent.rounds.audits import run_audits
+from assent.rounds.methods import METHODS
 from assent.rounds.workspace import open_workspace
 from assent.store import ModelVersion, Project
 from assent.types import SilentProgress
@@ -145,12 +146,13 @@ def _round(base: Path, root: Path, seed: int, judge: str, *, quick: bool) -> Non
         reference = stages.newest(workspace, "sft", "assent train sft")
         AlmanacGround(workspace, workspace.require_world(), settings).ask(1, reference)
         snapshot = workspace.project.store.take_snapshot("round-1")
-        stages.ppo(
+        METHODS["ppo"].train(
             workspace,
             "round-1-ppo",
             policy=reference,
             reference=reference,
             reward_model=stages.reward(workspace, "round-1-reward", snapshot, reference),
+            snapshot=snapshot,
         )
 
 
