@@ -22,8 +22,9 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, Final
 
 import torch
@@ -79,15 +80,20 @@ QUICK: Final[dict[str, Any]] = {
 
 
 def run_judges(
-    seed: int, judges: Sequence[str], folder: Path, *, quick: bool
+    seed: int, judges: Sequence[str], folder: Path, until: float, *, quick: bool
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The audits of each judge's policy against the sober one's, as they come."""
-    if not judges:
+    """The audits of each judge's policy against the sober one's, as they come.
+
+    None is begun after `until`, of the monotonic clock.
+    """
+    if not judges or monotonic() > until:
         return
     base, sober = folder / "base", folder / SOBER
     _once(base, lambda part: _start(part, seed, quick=quick))
     _once(sober, lambda part: _round(base, part, seed, SOBER, quick=quick))
     for judge in judges:
+        if monotonic() > until:
+            return
         root = folder / judge
         shutil.rmtree(root, ignore_errors=True)
         began = perf_counter()
@@ -221,6 +227,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--judges", default=",".join((*DECLARED, AGAIN)))
     parser.add_argument("--work", type=Path, help="keep the models of the sober judge here")
+    parser.add_argument("--begin-for", type=float, metavar="SECONDS", help="then begin no judge")
     parser.add_argument("--quick", action="store_true", help="a smoke test; proves nothing")
     given = parser.parse_args()
     commit = subprocess.run(
@@ -237,11 +244,12 @@ def main() -> None:
     if given.out.exists():
         result["seeds"] = json.loads(given.out.read_text(encoding="utf-8"))["seeds"]
     given.out.parent.mkdir(parents=True, exist_ok=True)
+    until = monotonic() + given.begin_for if given.begin_for else inf
     for seed in range(given.first_seed, given.first_seed + given.seeds):
         done = result["seeds"].setdefault(str(seed), {})
         missing = [judge for judge in given.judges.split(",") if judge not in done]
         with work_folder(given.work, seed) as folder:
-            for judge, found in run_judges(seed, missing, folder, quick=given.quick):
+            for judge, found in run_judges(seed, missing, folder, until, quick=given.quick):
                 done[judge] = {**found, "outcomes": outcomes(judge, found)}
                 write_file(given.out, json.dumps(result, indent=1) + "\n")
                 for figure, outcome in done[judge]["outcomes"].items():
