@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from assent.audit.annotator_groups import Groups, groups_of
 from assent.audit.estimating import ends, missing
 from assent.audit.evidence import Evidence, Judged, held_out, readable
 from assent.audit.feedback_data import NO_OVERLAP, ratings
 from assent.audit.figures import estimate
+from assent.audit.reading import file_path
 from assent.audit.reward_parts import hits, places, share_right
 from assent.audit.subject import Estimate, Figure, ItemRecord, Measured, Subject
 from assent.errors import NotAuditable
@@ -93,7 +95,9 @@ class WhoseValues:
         if not judged:
             message = f"{evidence.project.root} has no judgements"
             raise NotAuditable(message)
-        return {"reward_model": version.weights_sha256, "judgement": judged[-1].event_id}
+        behind = {"reward_model": version.weights_sha256, "judgement": judged[-1].event_id}
+        groups = _groups(evidence)
+        return {**behind, "groups": groups} if any(groups.values()) else behind
 
     def measure(self, subject: Subject) -> Measured:
         """All figures; the records are the held-out judgements."""
@@ -105,10 +109,7 @@ class WhoseValues:
             for one in judged
             if one.seq <= evidence.project.store.snapshot(version.snapshot_id or "").up_to_seq
         }
-        groups = {
-            one.name: {str(k): str(v) for k, v in dict(one.parameters.get("groups", {})).items()}
-            for one in evidence.project.store.annotators()
-        }
+        groups = _groups(evidence)
         level = subject.settings.level
         measured = readable(reward, held_out(judged, evidence.held_out_share(version)))
         if not measured:
@@ -142,7 +143,7 @@ class WhoseValues:
 
 def describe_panel(
     judged: Sequence[Judged],
-    groups: Mapping[str, Mapping[str, str]],
+    groups: Groups,
     *,
     level: float,
     seed: int = 0,
@@ -155,7 +156,7 @@ def describe_panel(
 def panel_of(
     matrix: NDArray[np.float64],
     annotators: Sequence[str],
-    groups: Mapping[str, Mapping[str, str]],
+    groups: Groups,
     *,
     level: float,
     seed: int = 0,
@@ -233,23 +234,27 @@ def panel_of(
         ),
         key=lambda row: float(str(row["accuracy"])),
     )
-    none = missing("apart", "no group of any annotator is recorded")
+    none = missing("apart", "no group of any annotator is recorded; see audits.group_file")
     return Measured(figures=[*figures, widest or none], tables=tables)
 
 
-def _labels(
-    annotators: Sequence[str], groups: Mapping[str, Mapping[str, str]], attribute: str
-) -> list[str]:
+def _labels(annotators: Sequence[str], groups: Groups, attribute: str) -> list[str]:
     """Each annotator's value, small groups put together; empty where none is recorded."""
     said = [groups.get(name, {}).get(attribute, "") for name in annotators]
     sizes = Counter(said)
     return [one if not one or sizes[one] >= SMALLEST else TOO_SMALL for one in said]
 
 
+def _groups(evidence: Evidence) -> Groups:
+    file = evidence.subject.settings.group_file
+    path = file_path(evidence.subject, file) if file else None
+    return groups_of(evidence.project.store.annotators(), path)
+
+
 def _by_group(
     judged: Sequence[Judged],
     right: NDArray[np.float64],
-    groups: Mapping[str, Mapping[str, str]],
+    groups: Groups,
     level: float,
 ) -> list[dict[str, Any]]:
     """The reward model's accuracy for each group of each attribute."""

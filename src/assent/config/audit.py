@@ -32,6 +32,9 @@ class AuditSettings(Settings):
     """Held-out texts, one a line, relative to the project; the embedded world brings its own."""
     item_file: str | None = None
     """Multiple-choice items as JSON lines, relative to the project; the world brings its own."""
+    group_file: str | None = None
+    """Groups of annotators as CSV, relative to the project: a column `annotator` (name or id) and
+    one for each attribute, such as language; a cell is left empty where it is not known."""
     gold: RewardSource | None = None
     """What is closer to the truth than the reward model and never trained on; the world knows."""
     level: OpenFraction = 0.95

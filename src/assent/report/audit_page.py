@@ -25,6 +25,7 @@ from assent.report.audits import (
     primary,
     side_by_side,
 )
+from assent.report.detail_tables import DetailTable, detail_tables
 from assent.report.page import NOTHING, printable
 from assent.report.small_plots import Curve, Dot, along, reliability
 from assent.report.summary import Summary
@@ -66,6 +67,9 @@ class AuditPart(NamedTuple):
     extra: list[tuple[str, Markup]]
     """Further plots, each with a caption."""
     notes: list[str]
+    details: list[DetailTable]
+    told_of: str
+    """The model that notes, plots and details are about."""
 
 
 def render_audits(root: Path, suite: Suite, summary: Summary | None) -> str:
@@ -148,6 +152,8 @@ def _part(root: Path, suite: Suite, audited: Audited, where: Sequence[Place]) ->
         figure=chosen.name if chosen else "",
         extra=_extra(last.tables) if last else [],
         notes=_notes(last.tables) if last else [],
+        details=detail_tables(last.tables) if last else [],
+        told_of=last.model if last else "",
     )
 
 

@@ -15,7 +15,7 @@ from assent.config.stages import POLICY
 from assent.report.audits import Suite
 from assent.report.findings import interval, number
 from assent.report.summary import Summary
-from assent.store import Project, StoredAnnotator, StoredEvent
+from assent.store import ModelVersion, Project, Snapshot, StoredAnnotator, StoredEvent
 
 NOT_RECORDED: Final = "not recorded"
 
@@ -28,6 +28,7 @@ def model_card(root: Path, summary: Summary | None, suite: Suite | None) -> Card
     with Project.open(root) as project:
         versions = project.store.model_versions()
         runs = {run.id: run for run in project.store.runs()}
+        kinds = sorted({str(one.kind) for one in project.store.prompts()})
     policies = [one for one in versions if one.stage in (*POLICY, "sft", "pretrain", "base")]
     last = policies[-1] if policies else None
     run = runs.get(last.run_id or "") if last else None
@@ -50,7 +51,7 @@ def model_card(root: Path, summary: Summary | None, suite: Suite | None) -> Card
         "Intended use": {"intended uses": None, "out-of-scope uses": None},
         "Factors": {
             "groups of people": None,
-            "kinds of prompts": sorted(summary.prompts) if summary and summary.prompts else None,
+            "kinds of prompts": kinds or None,
         },
         "Metrics": {
             "measures": [f"{one.name}: {one.title}" for one in suite.audits] if suite else None,
@@ -75,7 +76,7 @@ def model_card(root: Path, summary: Summary | None, suite: Suite | None) -> Card
                 f"{one.audit}/{one.figure}: {number(one.difference, 3)}"
                 f"{interval(one.interval, 3)} against {one.baseline}"
                 for one in suite.verdicts
-                if one.verdict == "regressed"
+                if one.verdict == "regressed" and one.model == suite.models[-1].name
             ]
             if suite
             else None,
@@ -92,6 +93,9 @@ def datasheet(root: Path) -> Card:
         prompts, snapshots = store.prompts(), store.snapshots()
         comparisons = store.comparisons()
         samplers = store.samplers()
+        versions = store.model_versions()
+    learned = {one.snapshot_id for one in versions}
+    trained = [one for one in snapshots if one.id in learned]
     gone = {one.supersedes for one in events}
     standing = [one for one in events if one.id not in gone and one.kind != "retract"]
     judged = [one for one in standing if one.kind == "judgement"]
@@ -113,11 +117,14 @@ def datasheet(root: Path) -> Card:
         "Collection": {
             "annotators": _people(annotators, judged),
             "judgements by annotator": _spread(judged),
-            "purposes": dict(Counter(one.purpose for one in comparisons)),
-            "responses drawn by": [
-                f"{one.engine}, temperature {one.parameters.get('temperature', NOT_RECORDED)}"
-                for one in samplers
-            ][:8],
+            # Held-out comparisons are asked a checkpoint at a time: `promotion-of-8/NAME`.
+            "purposes": dict(Counter(one.purpose.partition("/")[0] for one in comparisons)),
+            "responses drawn by": list(
+                dict.fromkeys(
+                    f"{one.engine}, temperature {one.parameters.get('temperature', NOT_RECORDED)}"
+                    for one in samplers
+                )
+            ),
             "first and last": [events[0].created_at.isoformat(), events[-1].created_at.isoformat()]
             if events
             else None,
@@ -128,10 +135,11 @@ def datasheet(root: Path) -> Card:
         },
         "Preprocessing": {
             "withdrawn or edited": sum(one.supersedes is not None for one in events),
-            "snapshots": {one.name: f"{one.event_count}, {one.content_sha256[:12]}"
-                          for one in snapshots},
+            "snapshots trained on": {one.name: f"{one.event_count}, {one.content_sha256[:12]}"
+                                     for one in trained},
+            "snapshots that chose a checkpoint": len(snapshots) - len(trained),
         },
-        "Uses": {"trained on it": [one.name for one in snapshots] or None, "other uses": None},
+        "Uses": {"trained on it": _taught(versions, trained) or None, "other uses": None},
         "Distribution": {"licence": None, "where": None},
         "Maintenance": {"who": None, "how errors are corrected": "by superseding events; see "
                         "`assent db check`"},
@@ -174,6 +182,18 @@ def _analyses(summary: Summary | None, suite: Suite | None) -> dict[str, Any]:
         if point.gold_mean is not None:
             found["gold"] = f"{number(point.gold_mean, 3)}{interval(point.gold_ci, 3)}"
     return found or {"audits": None}
+
+
+def _taught(versions: Sequence[ModelVersion], trained: Sequence[Snapshot]) -> dict[str, list[str]]:
+    """By snapshot, the models that learned from it or from a reward model that did."""
+    return {
+        snapshot.name: [
+            one.name
+            for one in versions
+            if one.snapshot_id == snapshot.id and one.stage != "checkpoint"
+        ]
+        for snapshot in trained
+    }
 
 
 def _people(annotators: Sequence[StoredAnnotator], judged: Sequence[StoredEvent]) -> dict[str, int]:

@@ -117,6 +117,16 @@ def test_the_report_holds_what_the_audits_found(project: tuple[Path, dict[str, A
         one["name"] for one in found["audits"]
     }
     assert document["datasheet"]["Collection"]["annotators"]["simulated"] >= 2
+    # What chose a checkpoint taught nobody.
+    assert document["datasheet"]["Uses"]["trained on it"] == {
+        "round-1": ["round-1-reward", "round-1-ppo"]
+    }
+    assert list(document["datasheet"]["Preprocessing"]["snapshots trained on"]) == ["round-1"]
+    assert document["datasheet"]["Preprocessing"]["snapshots that chose a checkpoint"] > 0
+    purposes = document["datasheet"]["Collection"]["purposes"]
+    assert {name.partition("-of-")[0] for name in purposes} == {
+        "reward", "promotion-look-up", "promotion-no-look-up",
+    }  # fmt: skip
     html = (root / "report" / "audits.html").read_text(encoding="utf-8")
     for audit in RECORD_AUDITS:
         assert f'id="audit-{audit.name}"' in html
