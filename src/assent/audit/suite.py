@@ -112,6 +112,7 @@ def run_suite(
         "schema_version": SCHEMA_VERSION,
         "name": name,
         "level": setting.settings.level,
+        "settings": setting.settings.model_dump(mode="json"),
         "baseline": against,
         "models": [_model(one) for one in everyone],
         "audits": [_audit(one, names) for one in done],

@@ -116,6 +116,8 @@ class Suite(SuitePart):
     schema_version: Literal[1]
     name: str
     level: float = 0.95
+    settings: dict[str, Any] = Field(default={})
+    """Of the audits, as this suite ran."""
     baseline: str | None = None
     models: tuple[AuditedModel, ...] = ()
     audits: tuple[Audited, ...] = ()

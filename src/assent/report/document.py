@@ -208,7 +208,10 @@ def _apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool | None:
 
 
 def _settings(document: Mapping[str, Any]) -> dict[str, Any]:
-    return _flat((document.get("summary") or {}).get("settings") or {})
+    """The loop's settings, with those that the audits were run with over them."""
+    project = _flat((document.get("summary") or {}).get("settings") or {})
+    audits = _flat((document.get("audits") or {}).get("settings") or {}, "audits.")
+    return project | audits
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

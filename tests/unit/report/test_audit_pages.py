@@ -179,6 +179,9 @@ def test_a_difference_names_settings_and_figures_that_part(project: Path, tmp_pa
     second = with_suite(
         project_with(make_toy(tmp_path / "other"), {**a_summary(), "seed": 8}), other
     )
+    other["settings"] = {"samples": 4}
+    with_suite(second, other)
+    with_suite(project, {**a_suite(), "settings": {"samples": 8}})
     for root in (project, second):
         write_report(root)
     found = difference(read_document(project), read_document(second))
@@ -186,6 +189,7 @@ def test_a_difference_names_settings_and_figures_that_part(project: Path, tmp_pa
     assert (row["this"]["estimate"], row["other"]["estimate"], row["apart"]) == (0.7, 0.3, True)
     same = next(one for one in found["figures"] if one["figure"] == "reward-model/accuracy")
     assert same["apart"] is False
+    assert ("audits.samples", 8, 4) in found["settings"]
     text = difference_markdown(found, ("a", "b"))
     assert (
         "| sycophancy/agrees_wrong | 0.700 [0.600, 0.800] | 0.300 [0.200, 0.400] | apart |" in text
