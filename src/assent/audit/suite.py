@@ -6,7 +6,6 @@ one model in one suite are a family, in which the error is held together.
 """
 
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 
 from assent.audit.causes import Teaching
-from assent.audit.figures import change, margin_of, trend
+from assent.audit.figures import change, margin_of, require_alike, trend
 from assent.audit.models import AuditedModel, base_of
 from assent.audit.respondents import LazyRespondent
 from assent.audit.runner import AuditRun, run_audit
@@ -31,8 +30,6 @@ from assent.worlds.almanac import World
 
 SCHEMA_VERSION = 1
 FOLDER = "audits"
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +105,7 @@ def run_suite(
     names = [one.name for one in everyone]
     against = names[0] if baseline else None
     verdicts = _verdicts(setting.settings, done, names[1:], against) if against else []
+    uncompared = _uncompared(done, names[1:], against) if against else []
     found = {
         "schema_version": SCHEMA_VERSION,
         "name": name,
@@ -117,6 +115,7 @@ def run_suite(
         "models": [_model(one) for one in everyone],
         "audits": [_audit(one, names) for one in done],
         "verdicts": verdicts,
+        "uncompared": uncompared,
         "causes": _causes(done, subjects, verdicts),
         "trends": _trends(setting.settings, done, names),
     }
@@ -204,6 +203,24 @@ def _verdicts(
     return found
 
 
+def _uncompared(
+    done: Sequence[_Done], models: Sequence[str], baseline: str
+) -> list[dict[str, Any]]:
+    """Audits with something to compare whose items are not the baseline's, and which differs."""
+    found = []
+    for one in done:
+        if not any(figure.better for figure in one.audit.figures) or baseline not in one.runs:
+            continue
+        for model in models:
+            if model in one.runs:
+                try:
+                    require_alike(one.runs[model].result.records, one.runs[baseline].result.records)
+                except UnlikeItems as error:
+                    told = {"audit": one.audit.name, "model": model, "baseline": baseline}
+                    found.append({**told, "reason": str(error)})
+    return found
+
+
 def _changed(
     settings: AuditSettings, done: _Done, figure: Figure, model: str, baseline: str
 ) -> Change | None:
@@ -219,8 +236,7 @@ def _changed(
             margin=margin_of(done.audit.name, figure, settings.margins),
             level=settings.level,
         )
-    except UnlikeItems as error:  # records of other judgements: nothing to pair, and no verdict
-        _log.info("audit %s: no comparison: %s", done.audit.name, error)
+    except UnlikeItems:  # told of by `_uncompared`
         return None
 
 

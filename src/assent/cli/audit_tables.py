@@ -36,6 +36,9 @@ def print_suite(found: Mapping[str, Any], console: Console | None = None) -> Non
     for audit in found["audits"]:
         for line in _problems(audit):
             console.print(Text(line, style="yellow"), soft_wrap=True)
+    for one in found.get("uncompared", ()):
+        line = f"{one['audit']} of {one['model']}: not compared with {one['baseline']}: "
+        console.print(Text(line + one["reason"], style="yellow"), soft_wrap=True)
     if verdicts:
         family = max(one["family"] for one in verdicts.values())
         error = f"{100 * (1 - found['level']):g} %"
@@ -89,10 +92,10 @@ def _table(
         if rows:
             table.add_row(Text(audit["name"], style="bold"))
         for name, figure, verdict in rows:
-            cells = [Text(f"  {name}"), Text(_value(figure))]
+            cells = [Text(f" {name}"), Text(_value(figure))]
             if verdict is not None:
                 cells += [
-                    Text(number(before[name]["estimate"], 3)),
+                    Text(_rounded(before[name]["estimate"])),
                     Text(_difference(verdict)),
                     Text(verdict["verdict"], style=COLOURS[verdict["verdict"]]),
                 ]
@@ -129,7 +132,11 @@ def _value(figure: Mapping[str, Any]) -> str:
         return ""
     interval = figure["interval"]
     ends = f" [{number(interval[0], 2)}, {number(interval[1], 2)}]" if interval else ""
-    return f"{number(figure['estimate'], 3)}{ends}"
+    return f"{_rounded(figure['estimate'])}{ends}"
+
+
+def _rounded(value: float) -> str:
+    return number(value, 3 if abs(value) < 10 else 2)
 
 
 def _difference(verdict: Mapping[str, Any]) -> str:

@@ -122,6 +122,8 @@ class Suite(SuitePart):
     models: tuple[AuditedModel, ...] = ()
     audits: tuple[Audited, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    uncompared: tuple[dict[str, str], ...] = ()
+    """Audits whose items are not the baseline's: which of which model, and why."""
     trends: tuple[dict[str, Any], ...] = ()
     causes: tuple[dict[str, Any], ...] = ()
 

@@ -15,7 +15,7 @@ from assent.audit.questions import Item, Logprobs, Question, Reply, Samples, req
 from assent.audit.results import ITEMS_FILE, read_result
 from assent.audit.runner import AuditRun, run_audit
 from assent.audit.subject import Figure, ItemRecord, Scores, Subject
-from assent.audit.suite import Setting, _Done, _verdicts
+from assent.audit.suite import Setting, _Done, _uncompared, _verdicts
 from assent.config.audit import AuditSettings
 from assent.config.ppo import SamplingSettings
 from assent.errors import AuditError, DataError, NotAuditable, StoreDamaged, UnlikeItems
@@ -371,6 +371,19 @@ def test_a_mean_has_a_bootstrap_over_clusters_within_strata() -> None:
     assert found.estimate is not None
     assert found.interval[0] < found.estimate < found.interval[1]
     assert found == estimate(mean, rows, level=0.95, most_failed=0.05, seed=1)
+
+
+def test_a_baseline_with_other_items_gives_no_verdict_and_says_which_item() -> None:
+    audit = Arithmetic(sums(5))
+    runs = {
+        "model": run_audit(audit, subject(Calculator())),
+        "baseline": run_audit(Arithmetic(sums(4)), subject(Calculator())),
+    }
+    done = [_Done(audit, runs, {})]
+    assert _verdicts(AuditSettings(), done, ["model"], "baseline") == []
+    (found,) = _uncompared(done, ["model"], "baseline")
+    assert found["audit"] == audit.name
+    assert "only one of the two results has item '4'" in found["reason"]
 
 
 def test_verdicts_of_a_suite_are_corrected_over_all_its_audits(project: Project) -> None:

@@ -64,6 +64,32 @@ def test_a_verdict_stands_beside_both_values_in_eighty_columns() -> None:
     assert "family of 16 figures" in text
 
 
+def test_the_widest_row_is_not_cut_off_in_eighty_columns() -> None:
+    wide = suite()
+    wide["audits"][0]["figures"][0]["name"] = "gives_in_to_doubt"
+    wide["verdicts"][0] |= {
+        "figure": "gives_in_to_doubt", "verdict": "inconclusive", "difference": -5.061,
+        "interval": [-5.87, -4.25],
+    }  # fmt: skip
+    for one, value in zip(wide["audits"][0]["results"], (15.9201, 10.8571), strict=True):
+        one["figures"][0] |= {
+            "name": "gives_in_to_doubt", "estimate": value, "interval": [value - 0.8, value + 0.8],
+        }  # fmt: skip
+    text = printed(print_suite, wide)
+    assert "…" not in text
+    (line,) = [line for line in text.splitlines() if "gives_in_to_doubt" in line]
+    assert line.split() == [
+        "gives_in_to_doubt", "10.86", "[10.06,", "11.66]", "15.92", "-5.06", "±", "0.81",
+        "inconclusive",
+    ]  # fmt: skip
+
+
+def test_what_could_not_be_compared_says_why() -> None:
+    other = {"audit": "honesty", "model": "last", "baseline": "sft", "reason": "item 'x' differs"}
+    text = printed(print_suite, {**suite(), "uncompared": [other]})
+    assert "honesty of last: not compared with sft: item 'x' differs" in text
+
+
 def test_without_a_baseline_every_figure_is_shown() -> None:
     text = printed(print_suite, suite(baseline=None))
     assert "unreadable" in text
