@@ -101,7 +101,7 @@ class PeopleGround:
                 return Point(step, found.figures, [], answers)
             return Point(step, found.figures, each.gold, answers, each.proxy, each.covariance)
 
-        prompts = _measured_for_gold(self._measured(reference))
+        prompts = _measured_for_gold(measure.prompts)
         planned = workspace.settings.loop.points_per_round
 
         def stop(points: list[Point]) -> str | None:
@@ -350,7 +350,7 @@ def _examples(
     ]
 
 
-def _measured_for_gold(prompts: Sequence[StoredPrompt]) -> list[Measured]:
+def _measured_for_gold(prompts: Sequence[StoredPrompt | MeasuredPrompt]) -> list[Measured]:
     """The different prompts among those measured, in order."""
     texts = {prompt.text: prompt for prompt in reversed(prompts)}
     return [
