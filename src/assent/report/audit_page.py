@@ -110,12 +110,22 @@ def headline(suite: Suite) -> str:
     """How many figures got worse, better, stayed or could not be told apart."""
     if not suite.verdicts:
         return "No verdicts: there is no baseline to compare with, or no figure that both have."
+    said = {
+        model: _counted([one.verdict for one in suite.verdicts if one.model == model])
+        for model in dict.fromkeys(one.model for one in suite.verdicts)
+    }
+    if len(said) == 1:
+        return f"Against {suite.baseline}: {next(iter(said.values()))}."
+    each = "; ".join(f"{model} {words}" for model, words in said.items())
+    return f"Against {suite.baseline}: {each}."
+
+
+def _counted(verdicts: Sequence[str]) -> str:
     counts = {
-        word: sum(one.verdict == word for one in suite.verdicts)
+        word: verdicts.count(word)
         for word in ("regressed", "improved", "equivalent", "inconclusive")
     }
-    said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    return f"Against {suite.baseline}: {said}."
+    return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
 
 
 def _part(root: Path, suite: Suite, audited: Audited, where: Sequence[Place]) -> AuditPart:

@@ -73,15 +73,22 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return number(value, 3)
     if isinstance(value, Mapping):
-        estimate = value.get("value", value.get("difference"))
-        if isinstance(estimate, float):
-            ends = value.get("interval")
-            return number(estimate, 3) + (interval((ends[0], ends[1]), 3) if _is_pair(ends) else "")
-        return "; ".join(f"{_words(str(key))} {_cell(one)}" for key, one in value.items())
+        return _estimate(value) or "; ".join(
+            f"{_words(str(key))} {_cell(one)}" for key, one in value.items()
+        )
     if isinstance(value, list):
         more = " …" if len(value) > TEXTS else ""
         return " | ".join(_cell(one) for one in value[:TEXTS]) + more
     return "" if value is None else str(value).strip()
+
+
+def _estimate(value: Mapping[str, Any]) -> str:
+    """A value or difference with its interval; nothing for any other table."""
+    found = value.get("value", value.get("difference"))
+    if not isinstance(found, float):
+        return ""
+    ends = value.get("interval")
+    return number(found, 3) + (interval((ends[0], ends[1]), 3) if ends and _is_pair(ends) else "")
 
 
 def _is_pair(value: object) -> bool:

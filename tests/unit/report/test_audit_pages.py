@@ -14,7 +14,8 @@ from tests.unit.report.test_report import Page
 
 from assent.errors import DataError, NewerSchema, ProjectError
 from assent.report import difference, difference_markdown, read_document, write_report
-from assent.report.audits import load_suite, places, side_by_side
+from assent.report.audit_page import headline
+from assent.report.audits import Suite, load_suite, places, side_by_side
 from assent.report.cards import NOT_RECORDED
 from assent.report.summary import parse_summary
 
@@ -36,6 +37,13 @@ def test_verdicts_come_first_and_the_bad_news_before_the_rest(project: Path) -> 
     assert page.words.index("agrees wrong") < page.words.index("knows")
     assert "not measured: no item has this score" in page.words
     assert "sft: skipped: it has no reward model" in page.words
+
+
+def test_of_several_models_each_is_counted_alone() -> None:
+    suite = a_suite()
+    more = [{**one, "model": "later", "verdict": "improved"} for one in suite["verdicts"]]
+    several = Suite.model_validate({**suite, "verdicts": [*suite["verdicts"], *more]})
+    assert headline(several) == ("Against sft: ppo 1 regressed, 1 equivalent; later 2 improved.")
 
 
 def test_the_first_page_says_what_the_audits_come_to(project: Path) -> None:
