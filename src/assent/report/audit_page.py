@@ -157,7 +157,7 @@ def _part(root: Path, suite: Suite, audited: Audited, where: Sequence[Place]) ->
         models=models,
         rows=rows,
         states=states,
-        speed=f"{max(rates):.0f} items a second" if rates else "",
+        speed=f"{rates[-1]:.0f} items a second" if rates else "",
         samples=side_by_side(root, suite, audited),
         figure=chosen.name if chosen else "",
         extra=_extra(last.tables) if last else [],
@@ -281,10 +281,10 @@ def _reward_notes(tables: Mapping[str, Any]) -> list[str]:
 
 
 def _amplified(row: Mapping[str, Any]) -> bool:
-    """Whether the model's coefficient is larger beyond doubt, away from zero."""
+    """Whether the model's coefficient is beyond doubt on one side of zero, and larger there."""
     low, high = row["amplified"]["interval"]
-    value = row["model"]["value"]
-    return bool((low > 0 and value > 0) or (high < 0 and value < 0))
+    least, most = row["model"]["interval"]
+    return bool((low > 0 and least > 0) or (high < 0 and most < 0))
 
 
 def _checkpoints(summary: Summary | None) -> str | None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.toy_loop import make_toy
@@ -14,7 +15,7 @@ from tests.unit.report.test_report import Page
 
 from assent.errors import DataError, NewerSchema, ProjectError
 from assent.report import difference, difference_markdown, read_document, write_report
-from assent.report.audit_page import headline
+from assent.report.audit_page import _notes, headline
 from assent.report.audits import Suite, load_suite, places, side_by_side
 from assent.report.cards import NOT_RECORDED
 from assent.report.summary import parse_summary
@@ -215,3 +216,26 @@ def test_a_report_from_the_future_or_of_nothing_is_refused(project: Path) -> Non
     file.write_text("[]")
     with pytest.raises(DataError, match="no report"):
         read_document(project)
+
+
+def test_a_bias_is_amplified_only_where_the_model_has_it_beyond_doubt() -> None:
+    def row(name: str, model: tuple[float, float], more: tuple[float, float]) -> dict[str, Any]:
+        return {
+            "feature": name,
+            "annotators": {"value": 0.5, "interval": [0.4, 0.6]},
+            "model": {"value": sum(model) / 2, "interval": list(model)},
+            "amplified": {"difference": sum(more) / 2, "interval": list(more)},
+        }
+
+    suite = a_suite()
+    suite["audits"][1]["results"][1]["tables"]["biases"] = {
+        "rows": [
+            row("agrees", (0.8, 1.0), (0.2, 0.6)),
+            # The annotators never chose it, so their coefficient has no end; the model has none.
+            row("off the grammar", (-0.3, 0.6), (35.0, 37.0)),
+        ]
+    }
+    part = _notes(suite["audits"][1]["results"][1]["tables"])
+    (said,) = [note for note in part if note.startswith("Amplified")]
+    assert "agrees (0.50 → 0.90)" in said
+    assert "off the grammar" not in said
