@@ -5,7 +5,7 @@
 Keeps of each run what the table says, in the first file, and prints the table for
 docs/explanation/flaws-and-audits.md. A row *appeared* where it did in more than half of the seeds,
 is *contrary* where the opposite verdict came in more than half, and else *absent*; how often each
-was seen stands beside it.
+was seen stands beside it. A judge that no seed has is *not run*.
 """
 
 import argparse
@@ -63,6 +63,7 @@ def rows(kept: Mapping[str, Any]) -> list[list[str]]:
         for figure, wanted in declared.items():
             words = Counter(run["outcomes"][figure].split(" ")[0] for run in runs)
             said = [word for word in ("appeared", "contrary") if 2 * words[word] > len(runs)]
+            word = said[0] if said else "absent" if runs else "not run"
             counts = ", ".join(f"{count} {word}" for word, count in sorted(words.items()))
             shown = ", ".join(_shown(run, figure) for run in runs)
             control = ", ".join(
@@ -71,7 +72,7 @@ def rows(kept: Mapping[str, Any]) -> list[list[str]]:
                 if AGAIN in judges
             )
             found.append(
-                [f"`{judge}`", f"`{figure}`", wanted, said[0] if said else "absent", counts, shown,
+                [f"`{judge}`", f"`{figure}`", wanted, word, counts, shown,
                  control]
             )  # fmt: skip
     return found
