@@ -52,13 +52,13 @@ class Forking:
     only server; what is saved is the seconds that Python takes to import.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, database_url: str | None = None) -> None:
         self._parent = subprocess.Popen(
             [sys.executable, "-c", _FORKING, str(root)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=ENVIRONMENT,
+            env=_environment(database_url),
         )
         assert self._parent.stdin is not None
         assert self._parent.stdout is not None
@@ -94,12 +94,11 @@ class Served:
     """A running `assent serve`."""
 
     def __init__(self, root: Path, database_url: str | None = None) -> None:
-        database = {} if database_url is None else {"ASSENT_DATABASE_URL": database_url}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "assent.cli", "serve", str(root), "--port", "0", "--json"],
             stdout=subprocess.PIPE,
             text=True,
-            env={**ENVIRONMENT, **database},
+            env=_environment(database_url),
         )
         assert self.process.stdout is not None
         lines: list[str] = []
@@ -122,6 +121,11 @@ class Served:
         status = self.process.wait(30)
         self.process.stdout.close()
         return status
+
+
+def _environment(database_url: str | None) -> dict[str, str]:
+    database = {} if database_url is None else {"ASSENT_DATABASE_URL": database_url}
+    return {**ENVIRONMENT, **database}
 
 
 def wait_for(url: str) -> None:

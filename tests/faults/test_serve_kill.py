@@ -19,13 +19,13 @@ from tests.store_fixtures import fill
 from assent.store import Project, backup_project, check_project
 
 
-def kill_and_go_on(root: Path, kills: int) -> None:
-    with Project.create(root, SETTINGS) as project:
+def kill_and_go_on(root: Path, kills: int, database_url: str | None = None) -> None:
+    with Project.create(root, SETTINGS, database_url=database_url) as project:
         fill(project, 40 * kills)
         person = project.store.people.add("ada", "annotator")
         token = project.store.people.invite(person.annotator_id, 1)
     rng = random.Random(kills)
-    served = Forking(root)
+    served = Forking(root, database_url)
     client = sign_in(served.start(), token)
     acknowledged: dict[str, str] = {}
     try:
@@ -45,7 +45,7 @@ def kill_and_go_on(root: Path, kills: int) -> None:
     finally:
         client.close()
         served.close()
-    with Project.open(root) as project:
+    with Project.open(root, database_url=database_url) as project:
         events = project.store.events()
         assert {event.id for event in events} == set(acknowledged.values())
         assert len(events) == len(acknowledged) > kills / 2
@@ -85,8 +85,10 @@ def _require_stored(client: httpx.Client, answer: str) -> None:
     assert client.get(f"/api/v1/answers/{answer}").json()["state"] == "stands"
 
 
-def test_a_server_killed_at_twenty_moments_loses_no_acknowledged_answer(tmp_path: Path) -> None:
-    kill_and_go_on(tmp_path / "project", kills=20)
+def test_a_server_killed_at_twenty_moments_loses_no_acknowledged_answer(
+    tmp_path: Path, database_url: str | None
+) -> None:
+    kill_and_go_on(tmp_path / "project", 20, database_url)
 
 
 @pytest.mark.slow
@@ -173,13 +175,15 @@ def _waits_for_its_turn(pid: int, other: Project) -> bool:
         return bool(connection.execute(waiting).scalar_one())
 
 
-def test_a_backup_made_while_people_judge_is_whole(tmp_path: Path) -> None:
+def test_a_backup_made_while_people_judge_is_whole(
+    tmp_path: Path, database_url: str | None
+) -> None:
     root = tmp_path / "project"
-    with Project.create(root, SETTINGS) as project:
+    with Project.create(root, SETTINGS, database_url=database_url) as project:
         fill(project, 400)
         person = project.store.people.add("ada", "annotator")
         token = project.store.people.invite(person.annotator_id, 1)
-    served = Forking(root)
+    served = Forking(root, database_url)
     client = sign_in(served.start(), token)
     acknowledged: dict[str, str] = {}
     judging = threading.Thread(
@@ -190,7 +194,7 @@ def test_a_backup_made_while_people_judge_is_whole(tmp_path: Path) -> None:
         while len(acknowledged) < 5:
             time.sleep(0.01)
         before = set(acknowledged.values())
-        with Project.open(root) as project:
+        with Project.open(root, database_url=database_url) as project:
             copy = backup_project(project, tmp_path / "copy")
         assert len(acknowledged) > len(before)  # people went on meanwhile
     finally:
