@@ -154,7 +154,7 @@ def test_no_model_warns_of_padding_that_stands_behind_the_ends() -> None:
     model.config.pad_token_id = PAD
     said: list[logging.LogRecord] = []
     listening = logging.Handler()
-    listening.emit = said.append  # type: ignore[method-assign]
+    listening.emit = said.append  # type: ignore[assignment, method-assign]
     theirs = logging.getLogger("transformers")
     logging.Logger.warning_once.cache_clear()  # type: ignore[attr-defined]
     theirs.addHandler(listening)
