@@ -83,6 +83,8 @@ def test_ctrl_c_ends_with_130_and_that_line_on_stderr() -> None:
         "import signal, typer\n"
         "from assent.cli.interrupts import interruptible\n"
         "from assent.cli.main import run\n"
+        # Where the tests run in the background of a shell, a process begins with Ctrl-C ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "commands = typer.Typer(pretty_exceptions_enable=False)\n"
         "@commands.command()\n"
         "def wait():\n"
