@@ -5,7 +5,6 @@ once for all tokens, prompts are read packed, and attention is two batched produ
 take less than half of the time of torch's fused attention where there is a single query.
 """
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +15,6 @@ from transformers import PreTrainedModel
 from assent.models.llama import folded_weights, shape_of, turns_of
 from assent.models.llama_layers import norm, remembering, turn
 from assent.models.packing import pack
-from assent.models.threads import side_by_side
 from assent.models.tokens import Rows
 
 MORE = 48
@@ -148,63 +146,3 @@ class LlamaWriter:
         made = states.new_empty(rows, shape.key_heads, columns + MORE, shape.width)
         made[:, :, :columns] = states.view(rows, columns, shape.key_heads, -1).transpose(1, 2)
         return made
-
-
-class SideBySideWriters:
-    """The rows of a batch in parts, each written on a core of its own; see `sampling.Writer`."""
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        head: nn.Module,
-        prompts: Rows,
-        which: Int[Tensor, " row"],
-        parts: int,
-    ) -> None:
-        """As `LlamaWriter`, in at most so many parts."""
-        self._writers = side_by_side(
-            [
-                partial(_begun, model, head, prompts, of_part)
-                for of_part in which.tensor_split(min(parts, len(which)))
-            ]
-        )
-
-    @property
-    def logits(self) -> Float[Tensor, "row vocab"]:
-        """Of the next token of each row."""
-        return torch.cat([writer.logits for writer in self._writers])
-
-    def select(self, rows: Int[Tensor, " kept"]) -> None:
-        """Keep these rows, which come in order."""
-        start, kept = 0, []
-        for writer in self._writers:
-            end = start + len(writer)
-            mine = rows[(rows >= start) & (rows < end)] - start
-            if len(mine):
-                writer.select(mine)
-                kept.append(writer)
-            start = end
-        self._writers = kept
-
-    def write(self, tokens: Int[Tensor, " row"], writing: Tensor) -> None:
-        """Add a token to every row."""
-        counts = [len(writer) for writer in self._writers]
-        side_by_side(
-            [
-                partial(writer.write, some, alive)
-                for writer, some, alive in zip(
-                    self._writers,
-                    torch.split(tokens, counts),
-                    torch.split(writing, counts),
-                    strict=True,
-                )
-            ]
-        )
-
-
-def _begun(
-    model: PreTrainedModel, head: nn.Module, prompts: Rows, which: Int[Tensor, " row"]
-) -> LlamaWriter:
-    """A writer of some rows, which reads no other prompts than theirs."""
-    needed, numbers = torch.unique(which, return_inverse=True)
-    return LlamaWriter(model, head, prompts.select(needed), numbers)

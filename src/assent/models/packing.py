@@ -19,8 +19,6 @@ from assent.models.tokens import Rows
 
 ALL_WANTED = 0.7
 """Share of slots wanted from which the last layer is computed whole."""
-LEAST_TOKENS = 96
-"""Tokens of a shard that are worth a thread."""
 SPARE_TOKENS = 24
 """Padding that costs about as much as one more block, on a CPU."""
 
@@ -104,11 +102,6 @@ def pack(rows: Rows, picks: Bool[Tensor, "batch seq"], shards: int = 1) -> Packi
         before += len(packed.tokens if packed.wanted is None else packed.wanted)
         found.append(packed)
     return Packing(tuple(found), torch.from_numpy(places), None)
-
-
-def shards_for(rows: Rows) -> int:
-    """A part for each thread of torch's, where the parts are worth it."""
-    return max(1, min(torch.get_num_threads(), int(rows.mask.sum()) // LEAST_TOKENS))
 
 
 def _packed(

@@ -20,14 +20,12 @@ from transformers import PreTrainedModel
 
 from assent.models.cache import can_drop_rows, new_cache
 from assent.models.llama import takes_packed
-from assent.models.llama_decoding import LlamaWriter, SideBySideWriters
+from assent.models.llama_decoding import LlamaWriter
 from assent.models.states import head_of, trunk_of
 from assent.models.tokens import Rows
 from assent.objectives.logprobs import draw_tokens, tempered_logprobs
 from assent.objectives.masks import left_pad, position_ids
 
-LEAST_ROWS = 8
-"""Rows that are worth a thread of their own."""
 WORTH_DROPPING = 0.75
 """Of the rows in the batch, the share still being written at which the others are taken out."""
 
@@ -156,9 +154,6 @@ def _writer(model: PreTrainedModel, prompts: Rows, which: Tensor) -> tuple[Write
     if takes_packed(trunk_of(model)):
         head = head_of(model)
         if head is not None:
-            parts = min(torch.get_num_threads(), len(which) // LEAST_ROWS)
-            if parts > 1:
-                return SideBySideWriters(model, head, prompts, which, parts), True
             return LlamaWriter(model, head, prompts, which), True
     writer = _CachedWriter(model, prompts, which)
     return writer, writer.may_drop

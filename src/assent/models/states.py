@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from assent.models.attention import use_fast_attention
 from assent.models.llama import packed_states, takes_packed
-from assent.models.packing import alike, pack, shards_for
+from assent.models.packing import alike, pack
 from assent.models.quiet import quiet_transformers
 from assent.models.tokens import Rows, join
 from assent.objectives.masks import position_ids
@@ -58,7 +58,7 @@ def states_at(
         precision: "bfloat16" runs the trunk under autocast.
     """
     if takes_packed(trunk):
-        packing = pack(rows, picks, shards_for(rows))
+        packing = pack(rows, picks)
         return packed_states(trunk, packing.shards, precision)[packing.places]
     if precision == "bfloat16":
         use_fast_attention(trunk)

@@ -1,6 +1,7 @@
 """The packed path of Llama-type trunks gives what their own forward pass gives."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel, PreTrainedModel
 
 from assent.config.lora import LoraSettings
-from assent.models import packed_attention, packing, states
+from assent.models import packed_attention, states
 from assent.models.llama import takes_packed
 from assent.models.lora import add_adapter
 from assent.models.packing import pack
@@ -147,9 +148,8 @@ def two_threads() -> Iterator[None]:
 def test_parts_read_side_by_side_give_the_same_and_always_the_same(
     rows: Rows, picks_of: Callable[[Rows], Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "LEAST_TOKENS", 8)
+    monkeypatch.setattr(states, "pack", partial(pack, shards=2))
     model, picks = trunk(2), picks_of(rows)
-    assert packing.shards_for(rows) == 2
     ours, theirs = both(model, rows, picks)
     assert furthest(ours, theirs) < 1e-5
     again, _ = both(model, rows, picks)

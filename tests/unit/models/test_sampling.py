@@ -229,26 +229,6 @@ def test_a_llama_writes_only_rows_that_have_not_ended(monkeypatch: pytest.Monkey
     assert counts[-1] < counts[0]
 
 
-@pytest.mark.parametrize("often", [1, 5])
-def test_rows_written_side_by_side_are_the_same(
-    often: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = causal_lm("llama")
-    alone = draw(model, PROMPTS * often, longest=60)
-    monkeypatch.setattr(sampling, "LEAST_ROWS", 2)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        found = [draw(model, PROMPTS * often, longest=60) for _ in range(2)]
-    finally:
-        torch.set_num_threads(before)
-    for drawn in found:
-        assert torch.equal(drawn.rows.tokens, alone.rows.tokens)
-        assert torch.equal(drawn.finished, alone.finished)
-        torch.testing.assert_close(drawn.logprobs, alone.logprobs, rtol=0, atol=1e-4)
-    assert torch.equal(found[0].logprobs, found[1].logprobs)
-
-
 @pytest.mark.parametrize("longest", [3, 120])
 def test_a_llama_writes_what_its_own_forward_pass_writes_however_long(
     longest: int, monkeypatch: pytest.MonkeyPatch
