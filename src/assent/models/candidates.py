@@ -138,7 +138,7 @@ class Candidates:
         if head is None or not takes_packed(trunk):
             return None
         laid = self._laid_out(part)
-        states = packed_states(trunk, (laid.packed(None),), "float32")
+        states = packed_states(trunk, laid.packed(None), "float32")
         rows, width = laid.tokens.shape
         return _Run(
             tokens=laid.tokens,
@@ -153,7 +153,7 @@ class Candidates:
         """Last states at the ends of the answers, answer after answer."""
         laid = self._laid_out(part)
         wanted, places = np.unique(laid.ends.numpy(), return_inverse=True)
-        states = packed_states(trunk, (laid.packed(wanted),), "float32")
+        states = packed_states(trunk, laid.packed(wanted), "float32")
         return states[torch.from_numpy(places)]
 
     def _laid_out(self, part: slice) -> "_LaidOut":

@@ -5,7 +5,6 @@ CPU. With an adapter, another activation, biases, gradient checkpointing or hook
 own forward pass, as any other model is.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -58,29 +57,28 @@ def _linears(layer: Any) -> list[Any]:  # noqa: ANN401
 
 
 def packed_states(
-    trunk: PreTrainedModel, shards: Sequence[Packed], precision: str
+    trunk: PreTrainedModel, packed: Packed, precision: str
 ) -> Float[Tensor, "wanted hidden"]:
-    """Last hidden states at the wanted slots, shard after shard, float32.
+    """Last hidden states at the wanted slots, float32.
 
     Args:
         trunk: one that `takes_packed`; the caller decides on gradients.
-        shards: see `packing.pack`; they are read side by side.
+        packed: see `packing.pack`.
         precision: "bfloat16" computes products in it; everything else stays in float32.
     """
     model: Any = trunk
     shape, weights = shape_of(trunk, precision), weights_of(trunk)
     embedding = model.embed_tokens.weight
-    turns = turns_of(trunk, max(int(shard.positions.max()) for shard in shards) + 1)
+    turns = turns_of(trunk, int(packed.positions.max()) + 1)
     is_learning = torch.is_grad_enabled() and any(
         weight.requires_grad for weight in (embedding, *weights)
     )
     if is_learning:
         apply: Any = PackedTrunk.apply
-        states: Tensor = apply(shards, turns, shape, embedding, *weights)
+        states: Tensor = apply(packed, turns, shape, embedding, *weights)
     else:
-        states = states_without_gradient(
-            shards, turns, shape, embedding, folded_weights(trunk, shape)
-        )
+        folded = folded_weights(trunk, shape)
+        states = states_without_gradient(packed, turns, shape, embedding, folded)
     gain: Tensor = model.norm.weight
     return states * gain
 

@@ -66,11 +66,9 @@ class LlamaWriter:
         picks = torch.zeros_like(prompts.mask)
         picks[:, -1] = True
         packing = pack(prompts, picks)
-        (packed,) = packing.shards
-        assert packing.slots is not None
         self._turns = turns_of(trunk, int(lengths.max()) + MORE)
         states, remembered = remembering(
-            packed, self._turns, self._shape, trunk.embed_tokens.weight, folded
+            packing.packed, self._turns, self._shape, trunk.embed_tokens.weight, folded
         )
         states = states[packing.places]
         self.logits = head(states * trunk.norm.weight)[which]

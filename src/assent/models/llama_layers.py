@@ -14,7 +14,6 @@ Slots are positions of `packing.Packed`, all dense operations run over all of th
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +21,6 @@ from torch import Tensor
 
 from assent.models.packed_attention import Attended, attend, attend_backward
 from assent.models.packing import Packed
-from assent.models.threads import side_by_side
 
 WEIGHTS_A_LAYER = 9
 
@@ -88,62 +86,49 @@ class PackedTrunk(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401
-        shards: Sequence[Packed],
+        packed: Packed,
         turns: Tensor,
         shape: Shape,
         embedding: Tensor,
         *weights: Tensor,
     ) -> Tensor:
-        """States [wanted, hidden], shard after shard, from the weights of all layers, flat."""
+        """States [wanted, hidden] from the weights of all layers, flat."""
         folded = [fold(layer, shape) for layer in layers_of(weights)]
-        kept: list[list[_Kept]] = [[] for _ in shards]
-        found = side_by_side(
-            [
-                partial(_forward, shard, turns, shape, embedding, folded, mine)
-                for shard, mine in zip(shards, kept, strict=True)
-            ]
-        )
-        ctx.shards, ctx.turns, ctx.shape = shards, turns, shape
-        ctx.kept, ctx.found, ctx.folded = kept, found, folded
+        kept: list[_Kept] = []
+        states, scale = _forward(packed, turns, shape, embedding, folded, kept)
+        ctx.packed, ctx.turns, ctx.shape = packed, turns, shape
+        ctx.kept, ctx.states, ctx.scale, ctx.folded = kept, states, scale, folded
         ctx.save_for_backward(embedding, *weights)
-        return torch.cat([states for states, _ in found])
+        return states
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         """Gradients of the embedding and of every weight."""
         embedding, *weights = ctx.saved_tensors
-        parts = torch.split(gradient, [len(states) for states, _ in ctx.found])
-        tasks = [
-            partial(_backward, part, states, scale, kept, shard, ctx.turns, ctx.shape, ctx.folded)
-            for part, (states, scale), kept, shard in zip(
-                parts, ctx.found, ctx.kept, ctx.shards, strict=True
+        packed, shape, folded = ctx.packed, ctx.shape, ctx.folded
+        angles = ctx.turns[packed.positions]
+        flow = _norm_backward(gradient.float().clone(), ctx.states, ctx.scale)
+        layers, found = layers_of(weights), []
+        for number in reversed(range(len(layers))):
+            picks = packed.wanted if number == len(layers) - 1 else None
+            flow, of_layer = _layer_backward(
+                flow, folded[number], ctx.kept[number], packed, angles, shape, picks
             )
-        ]
-        found = side_by_side(tasks)
-        tokens = torch.cat([shard.tokens for shard in ctx.shards])
+            found.append(_unfold(layers[number], shape, of_layer))
         of_embedding = torch.ops.aten.embedding_dense_backward(
-            torch.cat([flow for flow, _ in found]), tokens, len(embedding), ctx.shape.padding, False
+            flow, packed.tokens, len(embedding), shape.padding, False
         )
-        of_weights: list[Tensor] = []
-        for number, layer in enumerate(layers_of(weights)):
-            summed = [sum(same) for same in zip(*(of[number] for _, of in found), strict=True)]
-            of_weights += _unfold(layer, ctx.shape, Folded(*summed))
+        of_weights = [weight for layer in reversed(found) for weight in layer]
         return None, None, None, of_embedding, *of_weights
 
 
+@torch.no_grad()
 def states_without_gradient(
-    shards: Sequence[Packed],
-    turns: Tensor,
-    shape: Shape,
-    embedding: Tensor,
-    folded: Sequence[Folded],
+    packed: Packed, turns: Tensor, shape: Shape, embedding: Tensor, folded: Sequence[Folded]
 ) -> Tensor:
     """The same states where nothing is to be learned."""
-    found = side_by_side(
-        [partial(_forward, shard, turns, shape, embedding, folded, None) for shard in shards]
-    )
-    return torch.cat([states for states, _ in found])
+    return _forward(packed, turns, shape, embedding, folded, None)[0]
 
 
 @torch.no_grad()
@@ -178,29 +163,6 @@ def _forward(
         picks = packed.wanted if number == len(folded) - 1 else None
         stream = _layer_forward(stream, layer, packed, angles, shape, picks, kept, remembered)
     return norm(stream, shape.eps, torch.float32)
-
-
-def _backward(
-    gradient: Tensor,
-    states: Tensor,
-    scale: Tensor,
-    kept: Sequence[_Kept],
-    packed: Packed,
-    turns: Tensor,
-    shape: Shape,
-    folded: Sequence[Folded],
-) -> tuple[Tensor, list[Folded]]:
-    """Gradient of the embedded tokens, and of each layer's folded weights."""
-    angles = turns[packed.positions]
-    flow = _norm_backward(gradient.float().clone(), states, scale)
-    found: list[Folded] = []
-    for number in reversed(range(len(folded))):
-        picks = packed.wanted if number == len(folded) - 1 else None
-        flow, of_layer = _layer_backward(
-            flow, folded[number], kept[number], packed, angles, shape, picks
-        )
-        found.insert(0, of_layer)
-    return flow, found
 
 
 def _layer_forward(

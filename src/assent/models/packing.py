@@ -65,81 +65,26 @@ class Packed:
 class Packing(NamedTuple):
     """Rows in slots, and where the states that were asked for stand."""
 
-    shards: tuple[Packed, ...]
-    """Independent parts of the batch."""
+    packed: Packed
     places: Int[Tensor, " pick"]
-    """Of each pick, row after row: its number among the wanted slots, shard after shard."""
-    slots: Int[Tensor, "batch seq"] | None
-    """Of each real column of each row, where there is one shard."""
+    """Of each pick, row after row: its number among the wanted slots."""
+    slots: Int[Tensor, "batch seq"]
+    """Of each real column of each row."""
 
 
-def pack(rows: Rows, picks: Bool[Tensor, "batch seq"], shards: int = 1) -> Packing:
+def pack(rows: Rows, picks: Bool[Tensor, "batch seq"]) -> Packing:
     """Lay rows out; equal prompts stand once, and the responses to them look back at them.
 
     Args:
         rows: each a run of real tokens.
         picks: at which real tokens states are wanted.
-        shards: into how many parts of about as many tokens the batch is taken apart.
     """
-    tokens, mask, wanted = rows.tokens.numpy(), rows.mask.numpy(), picks.numpy()
-    prompts = _same_prompts(tokens, mask, rows.prompt_width)
-    if shards == 1:
-        packed, places, slots = _packed(tokens, mask, rows.prompt_width, prompts, wanted)
-        return Packing((packed,), torch.from_numpy(places), torch.from_numpy(slots))
-    counts = wanted.sum(1)
-    firsts = np.cumsum(counts) - counts
-    found: list[Packed] = []
-    places = np.empty(int(counts.sum()), np.int64)
-    before = 0
-    for chosen in _parted(mask, rows.prompt_width, prompts, shards):
-        packed, mine, _ = _packed(
-            tokens[chosen], mask[chosen], rows.prompt_width, None, wanted[chosen]
-        )
-        along = np.arange(len(mine)) - np.repeat(
-            np.cumsum(counts[chosen]) - counts[chosen], counts[chosen]
-        )
-        places[np.repeat(firsts[chosen], counts[chosen]) + along] = before + mine
-        before += len(packed.tokens if packed.wanted is None else packed.wanted)
-        found.append(packed)
-    return Packing(tuple(found), torch.from_numpy(places), None)
-
-
-def _packed(
-    tokens: NDArray[np.int64],
-    mask: NDArray[np.bool_],
-    prompt_width: int,
-    prompts: "_Prompts | None",
-    picks: NDArray[np.bool_],
-) -> tuple[Packed, NDArray[np.int64], NDArray[np.int64]]:
-    """The rows laid out, where each pick stands, and the slot of each column."""
-    layout = _Layout(
-        tokens, mask, prompt_width, prompts or _same_prompts(tokens, mask, prompt_width)
-    )
-    slots = layout.slots[picks]
+    layout = _Layout(rows)
+    slots, every = layout.slots[picks.numpy()], torch.from_numpy(layout.slots)
     if len(slots) > ALL_WANTED * len(layout.tokens):
-        return layout.packed(None), slots, layout.slots
+        return Packing(layout.packed(None), torch.from_numpy(slots), every)
     wanted, places = np.unique(slots, return_inverse=True)
-    return layout.packed(wanted), places, layout.slots
-
-
-def _parted(
-    mask: NDArray[np.bool_], prompt_width: int, prompts: "_Prompts | None", shards: int
-) -> list[NDArray[np.int64]]:
-    """Rows of each shard, in order; the responses to one prompt stay together."""
-    if prompts is None:
-        which = np.arange(len(mask))
-        sizes = mask.sum(1).astype(np.float64)
-    else:
-        which = prompts.which
-        sizes = np.bincount(which, weights=mask[:, prompt_width:].sum(1))
-        sizes += mask[prompts.first, :prompt_width].sum(1)
-    filled = np.zeros(shards)
-    shard_of = np.empty(len(sizes), np.int64)
-    for group in np.argsort(-sizes, kind="stable"):
-        shard_of[group] = filled.argmin()
-        filled[shard_of[group]] += sizes[group]
-    rows = [np.flatnonzero(shard_of[which] == shard) for shard in range(shards)]
-    return [chosen for chosen in rows if len(chosen)]
+    return Packing(layout.packed(wanted), torch.from_numpy(places), every)
 
 
 def lay_out(
@@ -165,14 +110,8 @@ def lay_out(
 class _Layout:
     """Slots handed out to rows."""
 
-    def __init__(
-        self,
-        tokens: NDArray[np.int64],
-        mask: NDArray[np.bool_],
-        prompt_width: int,
-        prompts: "_Prompts | None",
-    ) -> None:
-        self._given = tokens
+    def __init__(self, rows: Rows) -> None:
+        self._given, mask = rows.tokens.numpy(), rows.mask.numpy()
         self.slots = np.zeros(mask.shape, dtype=np.int64)
         """Of each column of each row."""
         self._blocks: list[Block] = []
@@ -180,6 +119,8 @@ class _Layout:
         self._positions: list[NDArray[np.int64]] = []
         self._filled = 0
         starts, lengths = mask.argmax(1), mask.sum(1)
+        prompt_width = rows.prompt_width
+        prompts = _same_prompts(self._given, mask, prompt_width)
         if prompts is None:
             self._draw(np.arange(len(mask)), starts, lengths)
         else:

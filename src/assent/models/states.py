@@ -59,7 +59,7 @@ def states_at(
     """
     if takes_packed(trunk):
         packing = pack(rows, picks)
-        return packed_states(trunk, packing.shards, precision)[packing.places]
+        return packed_states(trunk, packing.packed, precision)[packing.places]
     if precision == "bfloat16":
         use_fast_attention(trunk)
     if not _ignores_what_follows(trunk):

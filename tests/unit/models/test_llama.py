@@ -1,7 +1,6 @@
 """The packed path of Llama-type trunks gives what their own forward pass gives."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import pytest
@@ -126,7 +125,7 @@ def test_the_pad_tokens_embedding_is_learned_as_little_as_in_the_model() -> None
 
 
 def test_a_prompt_is_read_once_and_padding_hardly() -> None:
-    (packed,) = pack(SHARED, before_responses(SHARED)).shards
+    packed = pack(SHARED, before_responses(SHARED)).packed
     real = sum(map(len, _ASKED)) + sum(map(len, RESPONSES))
     assert real <= len(packed.tokens) <= real + 24 * len(packed.blocks)
     assert len(packed.tokens) < int(SHARED.mask.sum()) * 0.75
@@ -140,32 +139,6 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize("rows", [APART, SHARED], ids=["apart", "shared"])
-@pytest.mark.parametrize("picks_of", [responses, everything, one_row])
-@pytest.mark.usefixtures("two_threads")
-def test_parts_read_side_by_side_give_the_same_and_always_the_same(
-    rows: Rows, picks_of: Callable[[Rows], Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(states, "pack", partial(pack, shards=2))
-    model, picks = trunk(2), picks_of(rows)
-    ours, theirs = both(model, rows, picks)
-    assert furthest(ours, theirs) < 1e-5
-    again, _ = both(model, rows, picks)
-    assert all(torch.equal(one, other) for one, other in zip(ours, again, strict=True))
-    assert torch.get_num_threads() == 2
-
-
-def test_responses_to_one_prompt_stay_in_one_part() -> None:
-    asked = token_lists([17, 9, 26, 11, 12, 19, 8, 30], seed=4)
-    said = token_lists([3, 8, 2, 5, 9, 4, 6, 7] * 2, seed=5)
-    rows = join(asked * 2, said, PAD)
-    parts = pack(rows, before_responses(rows), shards=2).shards
-    slots = [len(part.tokens) for part in parts]
-    blocks = sum(len(part.blocks) for part in parts)
-    assert sum(slots) <= sum(map(len, asked)) + sum(map(len, said)) + 24 * blocks
-    assert max(slots) < 1.3 * min(slots)
 
 
 @pytest.mark.usefixtures("two_threads")
