@@ -1,6 +1,5 @@
 """What record audits look at: judgements that stand, and the models behind a policy."""
 
-import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +14,6 @@ from assent.objectives.seeds import is_held_out
 from assent.store import Ancestor, ModelVersion, Project, Snapshot, Store, StoredEvent
 from assent.store.records import ShownOrder
 from assent.types import Verdict
-
-_log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _READ: WeakKeyDictionary[Project, tuple[int, list["Judged"]]] = WeakKeyDictionary()
@@ -54,6 +51,11 @@ class Judged:
         if not self.decided:
             return None
         return (self.verdict == "first") == (self.shown_order == "first_left")
+
+    @property
+    def texts(self) -> tuple[str, str, str]:
+        """The prompt, and the responses of the first and the second side."""
+        return self.prompt, self.first, self.second
 
     @property
     def unit(self) -> tuple[str, str, str]:
@@ -209,21 +211,6 @@ def _standing(store: Store) -> list[Judged]:
 def held_out(judged: Sequence[Judged], share: float) -> list[Judged]:
     """Those with a winner whose prompt no reward model was trained on."""
     return [one for one in judged if one.decided and is_held_out(one.prompt, share)]
-
-
-def readable(reward: LearnedReward, judged: Sequence[Judged]) -> list[Judged]:
-    """Those of which the reward model reads both responses whole; the log counts the others."""
-    prompts = [one.prompt for one in judged]
-    first = reward.fits(prompts, [one.first for one in judged])
-    second = reward.fits(prompts, [one.second for one in judged])
-    found = [one for one, *sides in zip(judged, first, second, strict=True) if all(sides)]
-    if len(found) < len(judged):
-        _log.warning(
-            "%d of %d held-out judgements are about longer texts than the reward model reads and "
-            "were left out",
-            len(judged) - len(found), len(judged),
-        )  # fmt: skip
-    return found
 
 
 def without(judged: Sequence[Judged], others: Collection[Judged]) -> list[Judged]:

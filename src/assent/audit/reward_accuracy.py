@@ -6,6 +6,7 @@ A reward model that does not beat "the longer one wins" has learned no more than
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from assent.types import PreferencePair, RewardFunction
 
 _log = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
 Rule = Callable[[str, str], float]
 """What a rule gives a response to a prompt; the higher one wins."""
 
@@ -39,18 +41,34 @@ def longest(prompt: str, response: str) -> float:
     return float(len(response))
 
 
-def readable(reward: LearnedReward, pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
-    """Pairs of which a reward model reads both sides whole; the log counts the others."""
-    prompts = [pair.prompt for pair in pairs]
-    first = reward.fits(prompts, [pair.chosen for pair in pairs])
-    second = reward.fits(prompts, [pair.rejected for pair in pairs])
-    found = [pair for pair, *sides in zip(pairs, first, second, strict=True) if all(sides)]
-    if len(found) < len(pairs):
+def readable(
+    reward: LearnedReward,
+    items: Sequence[Item],
+    texts: Callable[[Item], tuple[str, str, str]],
+    name: str = "pairs",
+) -> list[Item]:
+    """Those of which a reward model reads both responses whole; the log counts the others.
+
+    Args:
+        reward: the model.
+        items: held-out pairs or judgements.
+        texts: of one, the prompt and both responses.
+        name: what they are, for the log.
+    """
+    prompts, first, second = ([texts(item)[place] for item in items] for place in range(3))
+    whole = zip(items, reward.fits(prompts, first), reward.fits(prompts, second), strict=True)
+    found = [item for item, *fit in whole if all(fit)]
+    if len(found) < len(items):
         _log.warning(
-            "%d of %d held-out pairs are longer than the reward model reads and were left out",
-            len(pairs) - len(found), len(pairs),
+            "%d of %d held-out %s are longer than the reward model reads and were left out",
+            len(items) - len(found), len(items), name,
         )  # fmt: skip
     return found
+
+
+def sides(pair: PreferencePair) -> tuple[str, str, str]:
+    """Prompt, chosen and rejected response."""
+    return pair.prompt, pair.chosen, pair.rejected
 
 
 def reward_accuracy(reward: RewardFunction, pairs: Sequence[PreferencePair]) -> Accuracy:

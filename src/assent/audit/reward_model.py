@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from assent.audit.estimating import missing
-from assent.audit.evidence import Evidence, Judged, held_out, readable, spread
+from assent.audit.evidence import Evidence, Judged, held_out, spread
 from assent.audit.feedback_data import ratings
 from assent.audit.figures import estimate
 from assent.audit.insertions import insertion_effects
+from assent.audit.reward_accuracy import readable
 from assent.audit.reward_parts import bias_table, blind_right, by_parts, hits, places, share_right
 from assent.audit.subject import Estimate, Figure, ItemRecord, Measured, Subject
 from assent.errors import NotAuditable
@@ -113,7 +114,12 @@ class RewardModel:
         """All figures; the records are the held-out judgements."""
         evidence = Evidence(subject)
         version, reward = evidence.reward()
-        judged = readable(reward, _judged(evidence, evidence.held_out_share(version)))
+        judged = readable(
+            reward,
+            _judged(evidence, evidence.held_out_share(version)),
+            lambda one: one.texts,
+            "judgements",
+        )
         if len({one.prompt for one in judged}) < 2:
             message = (
                 "the reward model reads the judged responses of fewer than two held-out prompts "

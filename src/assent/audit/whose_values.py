@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from assent.audit.annotator_groups import Groups, groups_of
 from assent.audit.estimating import ends, missing
-from assent.audit.evidence import Evidence, Judged, held_out, readable
+from assent.audit.evidence import Evidence, Judged, held_out
 from assent.audit.feedback_data import NO_OVERLAP, ratings
 from assent.audit.figures import estimate
 from assent.audit.reading import file_path
+from assent.audit.reward_accuracy import readable
 from assent.audit.reward_parts import hits, places, share_right
 from assent.audit.subject import Estimate, Figure, ItemRecord, Measured, Subject
 from assent.errors import NotAuditable
@@ -111,7 +112,12 @@ class WhoseValues:
         }
         groups = _groups(evidence)
         level = subject.settings.level
-        measured = readable(reward, held_out(judged, evidence.held_out_share(version)))
+        measured = readable(
+            reward,
+            held_out(judged, evidence.held_out_share(version)),
+            lambda one: one.texts,
+            "judgements",
+        )
         if not measured:
             message = "no judgement that the reward model can read is held out of its training"
             raise NotAuditable(message)

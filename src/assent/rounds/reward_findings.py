@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from assent.audit.reward_accuracy import readable, reward_accuracy
+from assent.audit.reward_accuracy import readable, reward_accuracy, sides
 from assent.models.reward_axes import read_axes
 from assent.models.reward_ensembles import MEMBER, LearnedReward, RewardEnsemble, load_reward
 from assent.models.rewards import TextReward
@@ -34,7 +34,7 @@ def reward_findings(workspace: Workspace, snapshot: Snapshot, made: ModelVersion
         # A tie is nothing to most objectives; say how many were left out.
         ties = 0 if settings.objective in LEARN_TIES else split.ties
         found |= {"without_winner": split.undecided - split.ties + ties, "ties": ties}
-    held_out = readable(reward, split.held_out)
+    held_out = readable(reward, split.held_out, sides)
     if too_long := len(split.held_out) - len(held_out):
         found["held_out_too_long"] = too_long
     if isinstance(reward, RewardEnsemble) and held_out:

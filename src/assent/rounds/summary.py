@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from assent import __version__
-from assent.audit.reward_accuracy import baseline_accuracies, readable, reward_accuracy
+from assent.audit.reward_accuracy import baseline_accuracies, readable, reward_accuracy, sides
 from assent.config.files import write_file
 from assent.models.reward_ensembles import load_reward
 from assent.rounds.ground import Choice, Ground, RoundResult, Waiting
@@ -94,7 +94,7 @@ def write_summary(
 def _round(workspace: Workspace, ground: Ground, result: RoundResult) -> dict[str, Any]:
     split = preferences(workspace, result.snapshot)
     reward = load_reward(workspace.path(result.reward), workspace.device)
-    held_out = readable(reward, split.held_out)
+    held_out = readable(reward, split.held_out, sides)
     accuracy: dict[str, Any] = {"accuracy": None, "ci": None, "n": 0, "baselines": {}}
     if len({pair.prompt for pair in held_out}) > 1:
         accuracy = {
