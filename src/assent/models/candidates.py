@@ -8,7 +8,6 @@ their beginnings cost a fraction of 270 forward passes, and the result is the sa
 
 from collections.abc import Sequence
 from copy import copy
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +23,6 @@ from assent.models.loading import score_head
 from assent.models.packing import Block, Packed, lay_out
 from assent.models.scoring import chunks
 from assent.models.states import head_of, trunk_of
-from assent.models.threads import side_by_side
 from assent.models.tokens import encode_prompts, encode_responses
 from assent.objectives.logprobs import tempered_logprobs
 from assent.objectives.masks import left_pad, position_ids, right_pad
@@ -67,11 +65,8 @@ class Candidates:
         self, model: PreTrainedModel, temperature: float = 1.0
     ) -> Float[Tensor, "prompt answer"]:
         """Log-probability of each whole answer, its end token included, in nats, float64."""
-        parts = [
-            partial(self._logprobs_of, model, part, temperature)
-            for part in chunks(len(self), PROMPTS_AT_ONCE)
-        ]
-        return torch.cat(side_by_side(parts))
+        parts = chunks(len(self), PROMPTS_AT_ONCE)
+        return torch.cat([self._logprobs_of(model, part, temperature) for part in parts])
 
     def _logprobs_of(self, model: PreTrainedModel, part: slice, temperature: float) -> Tensor:
         run = self._run_packed(model, part) or self._run(model, part, with_logits=True)
@@ -98,10 +93,8 @@ class Candidates:
         """
         if suffix:
             return self._followed_by(tuple(suffix)).rewards(model)
-        parts = [
-            partial(self._rewards_of, model, part) for part in chunks(len(self), PROMPTS_AT_ONCE)
-        ]
-        return torch.cat(side_by_side(parts))
+        parts = chunks(len(self), PROMPTS_AT_ONCE)
+        return torch.cat([self._rewards_of(model, part) for part in parts])
 
     def _rewards_of(self, model: PreTrainedModel, part: slice) -> Tensor:
         trunk, weight = trunk_of(model), score_head(model).weight.float()

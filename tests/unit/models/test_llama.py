@@ -1,6 +1,6 @@
 """The packed path of Llama-type trunks gives what their own forward pass gives."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,7 +16,6 @@ from assent.models.lora import add_adapter
 from assent.models.packing import pack
 from assent.models.scoring import before_responses
 from assent.models.states import states_at, trunk_of
-from assent.models.threads import side_by_side
 from assent.models.tokens import Rows, join
 from assent.objectives.masks import last_index
 
@@ -131,26 +130,6 @@ def test_a_prompt_is_read_once_and_padding_hardly() -> None:
     assert len(packed.tokens) < int(SHARED.mask.sum()) * 0.75
     assert packed.wanted is not None
     assert len(packed.wanted) == 3 + sum(len(one) - 1 for one in RESPONSES)
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("two_threads")
-def test_what_fails_in_a_part_fails_for_the_caller() -> None:
-    def broken() -> int:
-        message = "no"
-        raise ValueError(message)
-
-    with pytest.raises(ValueError, match="no"):
-        side_by_side([broken, lambda: 1])
-    assert side_by_side([torch.get_num_threads, torch.get_num_threads]) == [1, 1]
-    assert side_by_side([torch.is_grad_enabled] * 2) == [False, False]
 
 
 def test_two_readings_are_the_same_to_the_last_bit() -> None:
