@@ -19,6 +19,8 @@ from assent.models.tokens import Rows
 
 ALL_WANTED = 0.7
 """Share of slots wanted from which the last layer is computed whole."""
+LONGEST = 512
+"""Columns of rows up to which they are packed: attention holds a weight for each pair of tokens."""
 SPARE_TOKENS = 24
 """Padding that costs about as much as one more block, on a CPU."""
 

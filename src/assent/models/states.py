@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from assent.models.attention import use_fast_attention
 from assent.models.llama import packed_states, takes_packed
-from assent.models.packing import alike, pack
+from assent.models.packing import LONGEST, alike, pack
 from assent.models.quiet import quiet_transformers
 from assent.models.tokens import Rows, join
 from assent.objectives.masks import position_ids
@@ -57,7 +57,7 @@ def states_at(
         picks: which columns of which rows; real tokens only.
         precision: "bfloat16" runs the trunk under autocast.
     """
-    if takes_packed(trunk):
+    if takes_packed(trunk) and rows.tokens.shape[1] <= LONGEST:
         packing = pack(rows, picks)
         return packed_states(trunk, packing.packed, precision)[packing.places]
     if precision == "bfloat16":

@@ -132,6 +132,17 @@ def test_a_prompt_is_read_once_and_padding_hardly() -> None:
     assert len(packed.wanted) == 3 + sum(len(one) - 1 for one in RESPONSES)
 
 
+def test_long_rows_are_read_by_the_models_own_attention_which_keeps_no_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, picks = trunk(), before_responses(APART)
+    expected = states_at(model, APART, picks, "float32")
+    monkeypatch.setattr(states, "LONGEST", APART.tokens.shape[1] - 1)
+    monkeypatch.setattr(states, "packed_states", None)
+    found = states_at(model, APART, picks, "float32")
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
+
+
 def test_two_readings_are_the_same_to_the_last_bit() -> None:
     model = trunk()
     first, second = (both(model, SHARED, before_responses(SHARED))[0] for _ in range(2))
