@@ -28,8 +28,6 @@ from assent.models.loading import score_head
 from assent.models.reading import ResponseEnd
 from assent.models.rewards import TextReward
 from assent.models.scoring import chunks
-from assent.models.tokens import join
-from assent.objectives.masks import last_index, position_ids
 from assent.objectives.seeds import is_held_out
 from assent.stats.logistic import fit_logistic
 from assent.store.identity import canonical_json, sha256_hex
@@ -247,30 +245,18 @@ def _hidden(
     if not isinstance(reward.reading, ResponseEnd):
         message = "the reward model does not read its score at the response's end"
         raise NotAuditable(message)
+    # A text that came often is read once.
     texts = list(dict.fromkeys(zip(prompts, responses, strict=True)))
     reads = reward.reading.encode([one for one, _ in texts], [one for _, one in texts])
-    # Rows of like length share a batch, and a text that came often is read once.
-    order = sorted(range(len(reads)), key=lambda n: len(reads[n].prompt) + len(reads[n].response))
-    found = []
-    for part in chunks(len(order), reward.batch_size):
-        batch = [reads[n] for n in order[part]]
-        rows = join(
-            [one.prompt for one in batch],
-            [one.response for one in batch],
-            int(reward.tokenizer.pad_token_id),
-        ).to(reward.model.device)
-        output = reward.model.base_model(
-            input_ids=rows.tokens,
-            attention_mask=rows.mask.long(),
-            position_ids=position_ids(rows.mask),
-            use_cache=False,
-        )
-        at = last_index(rows.mask)
-        hidden = output.last_hidden_state[torch.arange(len(at), device=at.device), at]
-        found.append(hidden.double().cpu().numpy())
-    place = {texts[n]: at for at, n in enumerate(order)}
+    hidden = torch.cat(
+        [
+            reward.reading.states(reward.model, reads[part])
+            for part in chunks(len(reads), reward.batch_size)
+        ]
+    )
+    place = {text: number for number, text in enumerate(texts)}
     rows_of = [place[one] for one in zip(prompts, responses, strict=True)]
-    return np.asarray(np.concatenate(found)[rows_of], dtype=np.float64)
+    return np.asarray(hidden.double().cpu().numpy()[rows_of], dtype=np.float64)
 
 
 def _commonest(asked: Mapping[str, Any]) -> str | None:

@@ -105,12 +105,20 @@ class ResponseEnd:
         self, model: PreTrainedModel, reads: Sequence[Read], precision: str = "float32"
     ) -> Float[Tensor, "batch output"]:
         """Prompts are padded on the left and responses on the right."""
-        rows = join(
+        return raw_outputs(model, self._rows(reads).to(model.device), precision)
+
+    def states(
+        self, model: PreTrainedModel, reads: Sequence[Read], precision: str = "float32"
+    ) -> Float[Tensor, "batch hidden"]:
+        """The last hidden state of each text, from which its score is read."""
+        return last_states(model, self._rows(reads).to(model.device), precision)
+
+    def _rows(self, reads: Sequence[Read]) -> Rows:
+        return join(
             [one.prompt for one in reads],
             [one.response for one in reads],
             int(self.tokenizer.pad_token_id),
         )
-        return raw_outputs(model, rows.to(model.device), precision)
 
 
 class WholeTemplate:
@@ -278,11 +286,18 @@ def raw_outputs(
     model: PreTrainedModel, rows: Rows, precision: str = "float32"
 ) -> Float[Tensor, "batch output"]:
     """A decoder's scores at the last real token of each row, found by the mask, never by an id."""
-    picks = torch.zeros_like(rows.mask)
-    picks[torch.arange(len(picks), device=picks.device), last_index(rows.mask)] = True
-    last = states_at(trunk_of(model), rows, picks, precision)
+    last = last_states(model, rows, precision)
     scores: Tensor = last.float() @ score_head(model).weight.float().T
     return scores
+
+
+def last_states(
+    model: PreTrainedModel, rows: Rows, precision: str = "float32"
+) -> Float[Tensor, "batch hidden"]:
+    """A decoder's last hidden states at the last real token of each row."""
+    picks = torch.zeros_like(rows.mask)
+    picks[torch.arange(len(picks), device=picks.device), last_index(rows.mask)] = True
+    return states_at(trunk_of(model), rows, picks, precision)
 
 
 def _classified(
