@@ -8,12 +8,12 @@
 - optimum: the flawed judges again, a KL penalty of 0.2 and larger batches: how near PPO comes to
   the optimum of its reward. The optimum depends on that penalty: at a smaller one it is further.
 
-The first three push hard, at a KL penalty of 0.05: at the demo's 0.15 PPO stops short of where gold
-has fallen, which is what a penalty is for.
+The first three pay the demo's KL penalty of 0.15 a nat. PPO runs for 150 updates of 512 rollouts,
+where the demo stops at 60 of 256: the demo's policy is still 0.8 nats from the optimum of its reward,
+which hides some of what optimising that reward does, and small batches make gold wobble after its
+peak by more than some of the falls that are to be told apart.
 
 A seed draws the world, the weights and every sample; its arms share base model and SFT policy.
-PPO runs for 150 updates, where the demo stops at 60: the demo's policy is still 0.8 nats from the
-optimum of its reward, which hides some of what optimising that reward does.
 
 What is written is kept: a second call with the same OUT.json runs only the arms that are missing.
 At the end it says, of the seeds there are, what each arm came to, writes OUT.md and draws OUT.svg.
@@ -47,18 +47,21 @@ from assent.stats.intervals import mean_interval
 from assent.store import Project
 from assent.types import SilentProgress
 
-HARD: dict[str, Any] = {"kl": {"kind": "fixed", "coef": 0.05}}
+LONG: dict[str, Any] = {"updates": 150, "rollouts_per_update": 512}
 ARMS: dict[str, dict[str, Any]] = {
-    "flawed": {"annotator": "flawed", "judgements": 4000, "ppo": HARD},
-    "unbiased": {"annotator": "unbiased", "judgements": 16_000, "ppo": HARD},
-    "scarce": {"annotator": "unbiased", "judgements": 300, "ppo": HARD},
+    "flawed": {"annotator": "flawed", "judgements": 4000, "ppo": LONG},
+    "unbiased": {"annotator": "unbiased", "judgements": 16_000, "ppo": LONG},
+    "scarce": {"annotator": "unbiased", "judgements": 300, "ppo": LONG},
     "optimum": {
         "annotator": "flawed",
         "judgements": 4000,
-        "ppo": {"rollouts_per_update": 512, "kl": {"kind": "fixed", "coef": 0.2}},
+        "ppo": {
+            "updates": 200,
+            "rollouts_per_update": 768,
+            "kl": {"kind": "fixed", "coef": 0.2},
+        },
     },
 }
-UPDATES = 150
 
 
 def run_arms(seed: int, arms: list[str], folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -91,7 +94,7 @@ def _settings(
             "seed": seed,
             "world": {"seed": seed, "annotator": annotator},
             "loop": {"rounds": 1, "judgements_per_round": judgements},
-            "ppo": {"updates": UPDATES, **ppo},
+            "ppo": dict(ppo),
         },
     )
 
