@@ -7,6 +7,7 @@ trained on, a program, or a server (`audits.gold`).
 
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from assent.audit.almanac import measured_prompts
 from assent.audit.evidence import Evidence, spread
 from assent.audit.kl_accounting import account
+from assent.config.rewards import CallableReward, HttpReward, RewardSource, SumReward
 from assent.config.stages import POLICY
 from assent.errors import NotAuditable, StoreDamaged
 from assent.models.loading import load_causal_lm, load_tokenizer
@@ -25,6 +27,7 @@ from assent.models.reward_sources import open_reward
 from assent.models.rewards import checked_rewards
 from assent.stats.scaling import within_prompt_covariance
 from assent.store import ModelVersion
+from assent.store.disk import hash_tree
 from assent.types import RewardFunction
 from assent.worlds.almanac.grammar import gold_of_text
 
@@ -98,6 +101,23 @@ def gold_reward(evidence: Evidence) -> tuple[RewardFunction, str]:
         )
         raise NotAuditable(message)
     return open_reward(source, None, evidence.subject.device), f"audits.gold ({source.kind})"
+
+
+def content_of(source: RewardSource) -> dict[str, object] | str | None:
+    """What stands behind an opened source of gold, by hash, so that a change of it is seen.
+
+    A folder, or the file of a function's module; None for a model of a hub and for a server, whose
+    content is not at hand: a result got with one of those is kept until its name changes.
+    """
+    if isinstance(source, SumReward):
+        return {name: content_of(part.source) for name, part in source.parts.items()}
+    if isinstance(source, HttpReward):
+        return None
+    if isinstance(source, CallableReward):
+        file = getattr(sys.modules.get(source.function.partition(":")[0]), "__file__", None)
+    else:
+        file = source.path
+    return hash_tree(Path(file))[0] if file and Path(file).exists() else None
 
 
 def enumerated_curve(evidence: Evidence, version: ModelVersion) -> GoldCurve:

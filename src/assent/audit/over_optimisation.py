@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from assent.audit.almanac import measured_prompts
 from assent.audit.best_of import best_of_reference, law_table, peak_estimate
-from assent.audit.curves import GoldCurve, gold_reward
+from assent.audit.curves import GoldCurve, content_of, gold_reward
 from assent.audit.estimating import ends, mean_over, missing
 from assent.audit.evidence import Evidence
 from assent.audit.gold import gold_curve
@@ -96,7 +96,7 @@ class OverOptimisation:
         }
         if subject.world is None and subject.settings.gold is not None:
             gold_reward(evidence)
-            return behind
+            return {**behind, "gold": content_of(subject.settings.gold)}
         curve = gold_curve(evidence)
         return {**behind, "points": sha256_hex(canonical_json(curve.gold.tolist()))}
 

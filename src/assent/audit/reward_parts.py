@@ -11,11 +11,15 @@ from assent.audit.estimating import mean_over
 from assent.audit.evidence import Judged
 from assent.audit.features import GENERIC, LEFT, differences, features_of
 from assent.audit.reward_accuracy import Rule, longest
-from assent.stats.logistic import LogisticFit, amplified, fit_logistic
+from assent.stats.logistic import LogisticFit, amplified, diverging, fit_logistic
 from assent.worlds.almanac import World
 
 PARTS = 5
 """Parts of equal size by margin or by length."""
+NO_INTERVAL = (
+    "these judgements put no bound on it: the side that it favours, alone or with others, never "
+    "lost, so the value is what a ridge of 1 leaves of an infinite one"
+)
 
 
 def blind_rules(world: World | None) -> dict[str, Rule]:
@@ -94,47 +98,44 @@ def bias_table(
     names, table = differences(judged, features_of(world))
     clusters = [one.prompt for one in judged]
     try:
-        people, ridge = _fit(table, chose_first, clusters)
-        model, _ = _fit(table, chance, clusters, ridge)
+        (people, endless), (model, endless_too) = (
+            _fit(table, chosen, clusters) for chosen in (chose_first, chance)
+        )
     except ValueError as error:
         return {"problem": str(error), "rows": []}
     rows = []
     for number, name in enumerate(names):
         more = amplified(model, people, number, clusters, level=level)
+        known = not (endless[number] or endless_too[number])
         rows.append(
             {
                 "feature": name,
-                "annotators": _coefficient(people, number, level),
-                "model": _coefficient(model, number, level),
+                "annotators": _coefficient(people, number, level, known=not endless[number]),
+                "model": _coefficient(model, number, level, known=not endless_too[number]),
                 "amplified": {
                     "difference": more.difference,
-                    "interval": [more.interval.low, more.interval.high],
+                    "interval": [more.interval.low, more.interval.high] if known else None,
                 },
+                **({} if known else {"no_interval": NO_INTERVAL}),
             }
         )
     return {
         "unit": "logits a unit of the difference, first response less second",
         "judgements": len(judged),
-        "ridge": ridge,
+        "ridge": {"annotators": float(endless.any()), "model": float(endless_too.any())},
         "rows": rows,
     }
 
 
 def _fit(
-    table: NDArray[np.float64],
-    outcomes: NDArray[np.float64],
-    clusters: Sequence[str],
-    ridge: float = 0.0,
-) -> tuple[LogisticFit, float]:
-    """The plain fit, or one with a ridge of 1 where features tell all choices apart."""
-    try:
-        return fit_logistic(table, outcomes, clusters, ridge=ridge), ridge
-    except ValueError:
-        if ridge:
-            raise
-        return fit_logistic(table, outcomes, clusters, ridge=1.0), 1.0
+    table: NDArray[np.float64], outcomes: NDArray[np.float64], clusters: Sequence[str]
+) -> tuple[LogisticFit, NDArray[np.bool_]]:
+    """The plain fit, or one with a ridge of 1 where some coefficients are infinite; and which."""
+    endless = diverging(table, outcomes)
+    return fit_logistic(table, outcomes, clusters, ridge=float(endless.any())), endless
 
 
-def _coefficient(fit: LogisticFit, number: int, level: float) -> dict[str, Any]:
+def _coefficient(fit: LogisticFit, number: int, level: float, *, known: bool) -> dict[str, Any]:
     low, high = fit.interval(number, level)
-    return {"value": float(fit.coefficients[number]), "interval": [low, high]}
+    value = float(fit.coefficients[number])
+    return {"value": value, "interval": [low, high] if known else None}

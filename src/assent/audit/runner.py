@@ -171,6 +171,7 @@ def _recorded(
         )
     )
     kept = project.artifacts.find(KIND, run_id)
+    working = project.root / "runs" / run_id
     if kept:
         if run.status != "done":
             store.finish_run(run_id)
@@ -178,6 +179,7 @@ def _recorded(
         if problem := project.artifacts.verify(kept[-1]):
             message = f"{problem}; restore it from a backup"
             raise StoreDamaged(message)
+        (working / ITEMS_FILE).unlink(missing_ok=True)  # a kill came between the two
         return AuditRun(
             model=subject.name,
             result=read_result(path),
@@ -185,9 +187,8 @@ def _recorded(
             run_id=run_id,
             cached=True,
             seconds=0.0,
-            items_per_second=_speed(project.root / "runs" / run_id),
+            items_per_second=_speed(working),
         )
-    working = project.root / "runs" / run_id
     working.mkdir(parents=True, exist_ok=True)
     began = perf_counter()
     try:

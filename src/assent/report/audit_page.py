@@ -282,6 +282,8 @@ def _reward_notes(tables: Mapping[str, Any]) -> list[str]:
 
 def _amplified(row: Mapping[str, Any]) -> bool:
     """Whether the model's coefficient is beyond doubt on one side of zero, and larger there."""
+    if row["amplified"]["interval"] is None:
+        return False
     low, high = row["amplified"]["interval"]
     least, most = row["model"]["interval"]
     return bool((low > 0 and least > 0) or (high < 0 and most < 0))

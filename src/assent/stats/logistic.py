@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import optimize, stats
 from scipy.special import expit
 
 from assent.stats.intervals import Interval, bootstrap_mean
@@ -17,8 +17,8 @@ from assent.stats.intervals import cluster_totals as totals_of
 
 _MAX_STEPS = 100
 _SMALLEST_STEP = 1e-11
-_LARGEST = 50.0
-"""Logits a standard deviation of a feature: beyond it the outcome is told apart perfectly."""
+_FLAT = 1e-9
+"""A direction that moves a coefficient less than this is none: what the linear program leaves."""
 
 
 class LogisticFit(NamedTuple):
@@ -99,6 +99,13 @@ def fit_logistic(
     if np.linalg.matrix_rank(unit) < unit.shape[1] and ridge == 0:
         message = "some features repeat others, so their coefficients are not determined"
         raise ValueError(message)
+    if ridge == 0 and (endless := diverging(unit, truth)).any():
+        message = (
+            "the features tell the outcomes apart perfectly, so no coefficient of "
+            f"{', '.join(str(number) for number in np.flatnonzero(endless))} is finite; give "
+            "more rows, fewer features, or a ridge above 0"
+        )
+        raise ValueError(message)
     weights = _newton(unit, truth, penalty)
     chance = expit(unit @ weights)
     information = (unit.T * (chance * (1 - chance))) @ unit + np.diag(penalty)
@@ -118,6 +125,51 @@ def fit_logistic(
         weights / spread,
         covariance / np.outer(spread, spread),
         influence / (1 - np.minimum(leverage, 0.999))[:, None] / spread,
+    )
+
+
+def diverging(features: ArrayLike, outcomes: ArrayLike) -> NDArray[np.bool_]:
+    r"""Which coefficients have no finite maximum-likelihood estimate.
+
+    The likelihood goes on rising along a direction d where it makes no row's outcome less likely,
+
+    .. math:: d \cdot x_i \ge 0 \;(y_i = 1), \qquad d \cdot x_i \le 0 \;(y_i = 0), \qquad
+              d \cdot x_i = 0 \;(0 < y_i < 1)
+
+    and a coefficient runs off where some such d moves it. One feature that only ever stands on one
+    side is enough: the fit stops somewhere, and its standard error says nothing.
+
+    Args:
+        features: (rows, features), of full rank: features that repeat others move freely.
+        outcomes: (rows,), in [0, 1].
+
+    Returns:
+        (features,), True where the coefficient is infinite.
+
+    Source: Albert & Anderson 1984; the linear program is Konis 2007, section 4.
+    """
+    table, truth = _checked(features, outcomes)
+    spread = np.sqrt((table**2).mean(axis=0))
+    unit = table / np.where(spread == 0, 1.0, spread)
+    decided = (truth == 0) | (truth == 1)
+    sides = np.unique(unit[decided] * (1 - 2 * truth[decided])[:, None], axis=0)
+    ties = np.unique(unit[~decided], axis=0)
+    limits = {
+        "A_ub": sides if len(sides) else None,
+        "b_ub": np.zeros(len(sides)) if len(sides) else None,
+        "A_eq": ties if len(ties) else None,
+        "b_eq": np.zeros(len(ties)) if len(ties) else None,
+        "bounds": (-1, 1),
+    }
+    # Most often nothing separates, and the sum of all rows says so at once.
+    if len(sides) and -optimize.linprog(sides.sum(axis=0), **limits).fun <= _FLAT * len(sides):
+        return np.zeros(unit.shape[1], dtype=bool)
+    costs = np.eye(unit.shape[1])
+    return np.array(
+        [
+            any(-optimize.linprog(sign * cost, **limits).fun > _FLAT for sign in (1, -1))
+            for cost in costs
+        ]
     )
 
 
@@ -237,12 +289,6 @@ def _newton(
             following = loss(weights + step)
         weights = weights + step
         now = following
-        if np.abs(weights).max() > _LARGEST and not penalty.any():
-            message = (
-                "the features tell the outcomes apart perfectly, so no coefficient is finite; give "
-                "more rows, fewer features, or a ridge above 0"
-            )
-            raise ValueError(message)
         if np.abs(step).max() <= _SMALLEST_STEP * max(1.0, float(np.abs(weights).max())):
             break
     return weights

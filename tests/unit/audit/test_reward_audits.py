@@ -1,5 +1,6 @@
 """Reward model, length, diversity and whose values, on data whose answer is known."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -99,6 +100,26 @@ def test_what_a_reward_amplifies_shows_beside_what_annotators_do() -> None:
     rows = {row["feature"]: row for row in found.tables["biases"]["rows"]}
     assert rows["agrees with the asker"]["amplified"]["interval"][0] > 1
     assert figure(found, "accuracy_fresh").estimate is None
+
+
+def test_a_bias_that_judgements_do_not_bound_has_no_interval_and_says_why() -> None:
+    judged, logits = judgements(400, agreement=1.0)
+    opener = features_of(WORLD)["opens with “You are right”"]
+    # Whatever opens so wins, so that no coefficient is large enough.
+    judged = [
+        one if not (gap := opener(one.prompt, one.first) - opener(one.prompt, one.second))
+        else replace(one, verdict="first" if gap > 0 else "second")
+        for one in judged
+    ]  # fmt: skip
+    found = describe(judged, logits, fresh=[False] * 400, subject=subject(), ceiling=None)
+    rows = {row["feature"]: row for row in found.tables["biases"]["rows"]}
+    row = rows["opens with “You are right”"]
+    assert row["annotators"]["interval"] is None
+    assert row["amplified"]["interval"] is None
+    assert "no bound" in row["no_interval"]
+    assert row["model"]["interval"] is not None
+    assert rows["agrees with the asker"]["amplified"]["interval"] is not None
+    assert found.tables["biases"]["ridge"] == {"annotators": 1.0, "model": 0.0}
 
 
 def test_a_reward_that_knows_nothing_is_a_coin_and_leads_no_rule() -> None:

@@ -125,6 +125,17 @@ def test_a_reward_model_that_was_held_out_is_gold_for_points_and_audit(tmp_path:
     assert result["status"] == "done", result
     assert result["tables"]["source"] == "audits.gold (model)"
     assert result["tables"]["best_of_n"]["law"] == "best_of_n"
+    again, changed = (audit_again(root, held_out, change) for change in (False, True))
+    assert again["cached"]
+    assert not changed["cached"]
+
+
+def audit_again(root: Path, gold: Path, change: bool) -> Any:
+    """The result of the policy, with another file in the folder of the gold model or not."""
+    if change:
+        (gold / "note.txt").write_text("other weights would come with other files")
+    (audit,) = run_audits(root, names=["over-optimisation"], progress=SILENT)["audits"]
+    return audit["results"][-1]
 
 
 @pytest.fixture

@@ -6,7 +6,12 @@ import statsmodels.api as sm
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from assent.stats.logistic import amplified, fit_logistic, length_controlled_win_rate
+from assent.stats.logistic import (
+    amplified,
+    diverging,
+    fit_logistic,
+    length_controlled_win_rate,
+)
 
 Array = NDArray[np.float64]
 
@@ -92,6 +97,39 @@ def test_fits_that_do_not_exist_are_refused_and_a_ridge_makes_them_exist() -> No
         fit_logistic([[1.0], [np.nan]], [0, 1])
     with pytest.raises(ValueError, match="at least 2 clusters"):
         fit_logistic(table, [1, 0, 1], ["a", "a", "a"])
+
+
+def test_a_rare_feature_that_never_lost_has_no_estimate_and_the_others_have() -> None:
+    features, outcomes = choices(1, rows=1000)
+    assert not diverging(features, outcomes).any()
+    rare = np.zeros((1000, 1))
+    rare[np.flatnonzero(outcomes == 1)[:2]] = 1
+    table = np.hstack([features, rare])
+    assert diverging(table, outcomes).tolist() == [False, False, False, True]
+    with pytest.raises(ValueError, match="no coefficient of 3 is finite"):
+        fit_logistic(table, outcomes)
+    rare[np.flatnonzero(outcomes == 0)[0]] = 1
+    assert not diverging(np.hstack([features, rare]), outcomes).any()
+
+
+def test_what_diverges_is_what_a_fit_without_end_makes_grow() -> None:
+    """Independent: as the ridge weakens those coefficients grow without end; others settle."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        table = rng.integers(-1, 2, size=(14, 3)).astype(float)
+        if np.linalg.matrix_rank(table) < 3:
+            continue
+        outcomes = rng.choice([0.0, 1.0, 0.5], size=14, p=[0.25, 0.65, 0.1])
+        weak, weaker = (
+            np.abs(fit_logistic(table, outcomes, ridge=ridge).coefficients)
+            for ridge in (1e-5, 1e-8)
+        )
+        assert (diverging(table, outcomes) == (weaker > weak + 1)).all(), seed
+
+
+def test_a_chance_near_one_is_no_separation() -> None:
+    features, _ = choices(2)
+    assert not diverging(features, expit(20 * features[:, 0])).any()
 
 
 def test_length_that_decides_everything_leaves_an_even_controlled_win_rate() -> None:
