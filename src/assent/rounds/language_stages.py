@@ -257,7 +257,7 @@ def _criticised(
     if workspace.world is not None:
         _criticise_in_the_world(workspace, name, policy)
     store = workspace.project.store
-    prompts = {prompt.id: prompt.text for prompt in train_prompts(workspace)}
+    prompts = {prompt.id: prompt.text for prompt in store.prompts("train")}
     found = [
         Criticised(
             id=one.event_id,

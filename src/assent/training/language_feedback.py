@@ -175,8 +175,8 @@ def refine(
         **{f"refinements_{reason}": count for reason, count in unusable(written).items()},
         **{f"judgements_{reason}": count for reason, count in unusable(judged).items()},
         "learned": len(improvements),
-        "score_mean_of_all": _mean(scores),
-        "score_mean_of_picked": _mean(picked),
+        **({"score_mean_of_all": _mean(scores)} if scores else {}),
+        **({"score_mean_of_picked": _mean(picked)} if picked else {}),
     }
     if not improvements:
         message = (
@@ -228,4 +228,4 @@ def _candidates(one: Criticised, written: Sequence[Any]) -> list[str]:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
+    return sum(values) / len(values)

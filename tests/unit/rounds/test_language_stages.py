@@ -22,7 +22,7 @@ from assent.rounds.model_judging import judge_newest
 from assent.rounds.planning import plan_stage
 from assent.rounds.single import run_stage
 from assent.store import NewCriticism, NewResponse, Project, check_project
-from assent.types import ProgressTask, SilentProgress
+from assent.types import ProgressTask, Prompt, SilentProgress
 
 SILENT = SilentProgress()
 FILLER = ", as is well known"
@@ -289,13 +289,17 @@ def test_the_loop_goes_round_with_a_method_that_learns_from_language(
     assert run_loop(root, rounds=None, progress=SILENT)["rounds"] == summary["rounds"]
 
 
-def criticised(root: Path, refinements: Sequence[str | None]) -> None:
-    """People's criticism of responses to training prompts."""
+def criticised(root: Path, refinements: Sequence[str | None], source: str | None = None) -> None:
+    """People's criticism of responses to training prompts, all or those of a file."""
     with Project.open(root) as project:
         store = project.store
         person = store.add_annotator("ada", "human")
         for number, (prompt, better) in enumerate(
-            zip(store.prompts("train"), refinements, strict=False)
+            zip(
+                [one for one in store.prompts("train") if source in (None, one.source)],
+                refinements,
+                strict=False,
+            )
         ):
             (response,) = store.add_responses(
                 [NewResponse(prompt_id=prompt.id, text="No idea.", origin="import")]
@@ -337,3 +341,17 @@ def test_a_project_of_ones_own_learns_from_criticism_and_goes_on_with_what_it_be
         ["By the bridge."] * 3 + [" By the 1th tree."] * 5
     )
     assert all(one["written_by"] in ("person", "model") for one in learned)
+
+
+def test_criticism_of_prompts_that_another_file_brought_too_is_learned(tmp_path: Path) -> None:
+    root = tmp_path / "own"
+    make_own(root, {"ilf": {"sft": {"batch_size": 4}}})
+    with Project.open(root) as project:
+        mine = [one for one in project.store.prompts("train") if one.kind == "user"]
+        project.store.add_prompts(
+            [Prompt(text=one.text, kind="user", source="b.jsonl", split="train") for one in mine]
+        )
+    criticised(root, ["By the bridge."] * 3, source="b.jsonl")
+    found = stage(root, "ilf")
+    assert found["learned"] == 3
+    assert "score_mean_of_all" not in found  # nobody was asked
