@@ -310,6 +310,7 @@ def main() -> None:
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--annotator", default="flawed")
     parser.add_argument("--judgements", type=int, default=4000)
+    parser.add_argument("--points", type=int, default=7, help="of training, each measured")
     parser.add_argument("--quick", action="store_true", help="a few updates, to see that it runs")
     parser.add_argument(
         "--base", type=Path, nargs="*", default=[], metavar="DIR",
@@ -320,8 +321,7 @@ def main() -> None:
     arms = given.arms.split(",")
     if unknown := [arm for arm in arms if arm not in ARMS]:
         parser.error(f"no arm is called {unknown[0]!r}; choose from {', '.join(ARMS)}")
-    points = 3 if given.quick else ProjectSettings().loop.points_per_round
-    terms = Terms(given.annotator, given.judgements, points, given.quick)
+    terms = Terms(given.annotator, given.judgements, given.points, given.quick)
     result = _begun(parser, given.out, terms)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     for at, seed in enumerate(range(given.first_seed, given.first_seed + given.seeds)):
