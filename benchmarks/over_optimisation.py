@@ -9,9 +9,9 @@
   the optimum of its reward. The optimum depends on that penalty: at a smaller one it is further.
 
 The first three pay the demo's KL penalty of 0.15 a nat. PPO runs for 150 updates of 512 rollouts,
-where the demo stops at 60 of 256: the demo's policy is still 0.8 nats from the optimum of its reward,
-which hides some of what optimising that reward does, and small batches make gold wobble after its
-peak by more than some of the falls that are to be told apart.
+where the demo stops at 60 of 256: the demo's policy is still 0.8 nats from the optimum of its
+reward, which hides some of what optimising that reward does, and small batches make gold wobble
+after its peak by more than some of the falls that are to be told apart.
 
 A seed draws the world, the weights and every sample; its arms share base model and SFT policy.
 
