@@ -17,7 +17,8 @@ it. A fresh seed is a fresh world, policy and sample.
 `single` is the first member of the ensemble whose mean, minimum and mean less variance are the
 others; `average` is as many models trained from one head, with the mean of their weights.
 
-What is written is kept: a second call with the same OUT.json computes only what is missing.
+What is written is kept: a second call with the same OUT.json computes only what is missing. Beside
+it OUT.md says what each kind gains over one model, seed by seed the same judgements.
 Projects given by --made (of `assent demo`) lend their policies to their seeds, which saves the
 pretraining.
 """
@@ -31,12 +32,13 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from methods_table import cell
 from torch import Tensor
 
 from assent.audit.almanac import AlmanacMeasure, measured_prompts, off_grammar
@@ -259,6 +261,37 @@ def run_seed(
         yield (judge, count), run_arm(base, judge, count, members, folder / f"{judge}-{count}")
 
 
+def table(seeds: Mapping[str, Mapping[str, Any]], kl: float = 2.0) -> str:
+    """A row an arm: one model, and what each other kind gains over it on the same judgements."""
+    arms = list(dict.fromkeys(arm for seed in seeds.values() for arm in seed))
+    kinds = list(dict.fromkeys(k for seed in seeds.values() for arm in seed.values() for k in arm))
+    others = [kind for kind in kinds if kind != "single"]
+    lines = [
+        f"Gold along the exact tilt at {kl:g} nats, and how often the reward agrees with fresh "
+        "verdicts. Of one model its own; of the others what they have more than it on the same "
+        "seed. Means over seeds, Student's 95 %.",
+        "",
+    ]
+    for name, read, form in (
+        ("accuracy", lambda found: found["accuracy"], ".3f"),
+        (f"gold at {kl:g} nats", lambda found: found["gold_at_kl"][str(kl)], ".3f"),
+    ):
+        lines += [
+            "| " + " | ".join([name, "seeds", "single", *others]) + " |",
+            "| " + " | ".join(["---"] * (len(others) + 3)) + " |",
+        ]
+        for arm in arms:
+            having = [seed[arm] for seed in seeds.values() if arm in seed]
+            cells = [cell([read(one["single"]) for one in having], form)]
+            for kind in others:
+                pairs = [(read(one[kind]), read(one["single"])) for one in having]
+                gaps = [None if None in (a, b) else a - b for a, b in pairs]
+                cells.append(cell(gaps, f"+{form}"))
+            lines.append("| " + " | ".join([arm, str(len(having)), *cells]) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Run and write."""
     parser = argparse.ArgumentParser(
@@ -299,6 +332,7 @@ def main() -> None:
                 done[f"{judge}-{count}"] = arm
                 write_file(given.out, json.dumps(result, indent=1) + "\n")
                 _show(seed, f"{judge}-{count}", arm)
+    write_file(given.out.with_suffix(".md"), table(result["seeds"]))
 
 
 def _seed_of(project: Path) -> int:
