@@ -181,7 +181,7 @@ def _check_content(connection: Connection, table: Table, bar: ProgressTask) -> I
     for block in in_order(connection, query):
         for row in block:
             said = row[1:end]
-            later = said_since(**{column: by_name(row)[column] for column in since})
+            later = since and said_since(**{column: by_name(row)[column] for column in since})
             if row[0] != content_id(name, *said, *later):
                 problem = "was changed: its id does not fit what it says"
                 yield Finding(table=name, record=row[0], problem=problem)
