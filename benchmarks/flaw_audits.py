@@ -89,8 +89,8 @@ def run_judges(
     if not judges or monotonic() > until:
         return
     base, sober = folder / "base", folder / SOBER
-    _once(base, lambda part: _start(part, seed, quick=quick))
-    _once(sober, lambda part: _round(base, part, seed, SOBER, quick=quick))
+    make_once(base, lambda part: start(part, seed, quick=quick))
+    make_once(sober, lambda part: _round(base, part, seed, SOBER, quick=quick))
     for judge in judges:
         if monotonic() > until:
             return
@@ -124,7 +124,7 @@ def run_judges(
         shutil.rmtree(root)
 
 
-def _once(folder: Path, make: Callable[[Path], None]) -> None:
+def make_once(folder: Path, make: Callable[[Path], None]) -> None:
     """Make a folder, unless an earlier call did; half of one is made anew."""
     if folder.exists():
         return
@@ -134,7 +134,7 @@ def _once(folder: Path, make: Callable[[Path], None]) -> None:
     part.rename(folder)
 
 
-def _start(root: Path, seed: int, *, quick: bool) -> None:
+def start(root: Path, seed: int, *, quick: bool) -> None:
     """The base and SFT policy of a seed."""
     Project.create(root, dump_toml(_settings(seed, SOBER, quick=quick))).close()
     with open_workspace(root, SilentProgress()) as workspace:
