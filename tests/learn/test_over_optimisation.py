@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "over_optimisation.py"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.xdist_group("over-optimisation"),
-    pytest.mark.timeout(4 * 3600),  # four arms over four seeds: about 80 minutes of one core
+    pytest.mark.timeout(4 * 3600),  # four arms over four seeds: about two hours of one core
 ]
 
 Arms = dict[str, dict[str, Any]]
