@@ -150,3 +150,15 @@ class _Counting:
     def advance(self, steps: int = 1, note: str = "") -> None:
         del note
         self._seen.append(self._seen[-1] + steps)
+
+
+def test_what_a_killed_write_left_aside_is_removed(
+    tmp_path: Path, whole: dict[str, object]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, progress=interrupt_at(PARTS + STEPS + 1))
+    aside = tmp_path / "run/samples/batch-0002/.part-0001.jsonl.21444.tmp"
+    aside.parent.mkdir(exist_ok=True)
+    aside.write_text('{"prompt": 4, "tok')
+    run(tmp_path)
+    assert left_behind(tmp_path) == whole

@@ -82,7 +82,7 @@ class RunFolder:
         self._require_inputs({"seed": seed, "data": data})
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             write_file(file, text)
-        for unfinished in self.path.glob(".*.tmp"):  # of a process killed while it wrote
+        for unfinished in sorted(self.path.rglob(".*.tmp")):  # of a process killed while it wrote
             if unfinished.is_file():
                 unfinished.unlink(missing_ok=True)
 
