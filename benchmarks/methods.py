@@ -310,7 +310,7 @@ def main() -> None:
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--annotator", default="flawed")
     parser.add_argument("--judgements", type=int, default=4000)
-    parser.add_argument("--points", type=int, default=7, help="of training, each measured")
+    parser.add_argument("--points", type=int, default=7, help="of training, each measured (--quick: 3)")
     parser.add_argument("--quick", action="store_true", help="a few updates, to see that it runs")
     parser.add_argument(
         "--base", type=Path, nargs="*", default=[], metavar="DIR",
@@ -321,7 +321,8 @@ def main() -> None:
     arms = given.arms.split(",")
     if unknown := [arm for arm in arms if arm not in ARMS]:
         parser.error(f"no arm is called {unknown[0]!r}; choose from {', '.join(ARMS)}")
-    terms = Terms(given.annotator, given.judgements, given.points, given.quick)
+    points = 3 if given.quick else given.points
+    terms = Terms(given.annotator, given.judgements, points, given.quick)
     result = _begun(parser, given.out, terms)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     for at, seed in enumerate(range(given.first_seed, given.first_seed + given.seeds)):
