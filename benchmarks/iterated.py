@@ -15,17 +15,14 @@ With --work the SFT policies are kept for the next call. Beside OUT.json a table
 
 import argparse
 import json
-import os
-import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from flaw_audits import make_once, start, work_folder
+from kept import begin
 from methods_table import cell
 
 from assent.config.files import write_file
@@ -120,22 +117,7 @@ def main() -> None:
     parser.add_argument("--judgements", type=int, default=4000)
     parser.add_argument("--work", type=Path)
     given = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    result: dict[str, Any] = {
-        "machine": {"cores": os.cpu_count(), "threads": torch.get_num_threads()},
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "commit": commit.stdout.strip(),
-        "judgements": given.judgements,
-        "seeds": {},
-    }
-    if given.out.exists():
-        kept = json.loads(given.out.read_text(encoding="utf-8"))
-        if kept["judgements"] != given.judgements:
-            parser.error(f"{given.out} was made with --judgements {kept['judgements']}")
-        result["seeds"] = kept["seeds"]
-    given.out.parent.mkdir(parents=True, exist_ok=True)
+    result = begin(parser, given.out, judgements=given.judgements)
     for seed in range(given.first_seed, given.first_seed + given.seeds):
         done = result["seeds"].setdefault(str(seed), {})
         missing = [arm for arm in ARMS if arm not in done]

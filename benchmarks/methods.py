@@ -310,7 +310,7 @@ def main() -> None:
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--annotator", default="flawed")
     parser.add_argument("--judgements", type=int, default=4000)
-    parser.add_argument("--points", type=int, default=7, help="of training, each measured (--quick: 3)")
+    parser.add_argument("--points", type=int, default=7, help="measured; 3 if --quick")
     parser.add_argument("--quick", action="store_true", help="a few updates, to see that it runs")
     parser.add_argument(
         "--base", type=Path, nargs="*", default=[], metavar="DIR",

@@ -13,9 +13,6 @@ the same OUT.json runs only the arms that are missing.
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from kept import begin
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.config.files import write_file
@@ -247,23 +245,9 @@ def main() -> None:
         help="finished projects of seeds 0, 1 … to take SFT policy and reward model of",
     )  # fmt: skip
     given = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    result: dict[str, Any] = {
-        "machine": {"cores": os.cpu_count(), "threads": torch.get_num_threads()},
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "commit": commit.stdout.strip(),
-        "updates": given.updates,
-        "seeds": {},
-        "compared": {},
-    }
-    if given.out.exists():
-        kept = json.loads(given.out.read_text(encoding="utf-8"))
-        if kept["updates"] != given.updates:
-            parser.error(f"{given.out} holds runs of {kept['updates']} updates")
-        result["seeds"] = kept["seeds"]
-    given.out.parent.mkdir(parents=True, exist_ok=True)
+    result = begin(parser, given.out, updates=given.updates)
+    done_before = result["seeds"].items()
+    result["compared"] = {seed: compared(arms) for seed, arms in done_before if arms}
     coefs = [0.0, *(float(one) for one in given.coefs.split(","))]
     for seed in range(given.first_seed, given.first_seed + given.seeds):
         done = result["seeds"].setdefault(str(seed), {})

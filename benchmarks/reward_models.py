@@ -25,10 +25,7 @@ pretraining.
 
 import argparse
 import json
-import os
-import platform
 import random
-import subprocess
 import sys
 import tempfile
 import tomllib
@@ -38,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from kept import begin
 from methods_table import cell
 from torch import Tensor
 
@@ -305,21 +303,8 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=4)
     parser.add_argument("--made", type=Path, nargs="*", default=[])
     given = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    result: dict[str, Any] = {
-        "machine": {"cores": os.cpu_count(), "threads": torch.get_num_threads()},
-        "device": str(choose_device()),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "commit": commit.stdout.strip(),
-        "members": given.members,
-        "uncertainty_coef": UNCERTAINTY,
-        "seeds": {},
-    }
-    if given.out.exists():
-        result["seeds"] = json.loads(given.out.read_text(encoding="utf-8"))["seeds"]
-    given.out.parent.mkdir(parents=True, exist_ok=True)
+    result = begin(parser, given.out, members=given.members, uncertainty_coef=UNCERTAINTY)
+    result["device"] = str(choose_device())
     sizes = [int(one) for one in given.pairs.split(",")]
     wanted = [(judge, count) for count in sizes for judge in given.judges.split(",")]
     made = {_seed_of(folder): folder for folder in given.made}
