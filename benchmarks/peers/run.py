@@ -3,8 +3,8 @@
     python benchmarks/peers/run.py OUT.json [--quick] [--peer .venv-peers] [--only JOB ...]
         [--threads 2] [--turns 5] [--table OUT.md]
 
-Each side works in an environment of its own and in one process a row; both are alive at once, and
-one works while the other waits, `--turns` times each, so that whatever else the machine does meets
+Each side works in an environment of its own and in one process a row; once both have warmed up, one
+works while the other waits, `--turns` times each, so that whatever else the machine does meets
 both. A row that is in OUT.json already is not measured again, so an interrupted run goes on. Before
 the rows of a size both sides compute the same losses, log-probabilities, rewards and greedy tokens
 on the same batch, and a difference ends the run. `others` is how much of a processor other programs
@@ -158,6 +158,8 @@ def measure(row: Row, given: argparse.Namespace, turns: int) -> dict[str, Any]:
     """Turns of both sides, one after the other."""
     sides = {side: Worker(row, side, given, turns) for side in ("ours", "theirs")}
     found: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
+    for worker in sides.values():
+        worker.answer()  # it has warmed up; before that it would work in the other's turns
     for number in range(turns):
         for side in ("ours", "theirs") if number % 2 == 0 else ("theirs", "ours"):
             found[side].append(sides[side].turn())
@@ -166,6 +168,7 @@ def measure(row: Row, given: argparse.Namespace, turns: int) -> dict[str, Any]:
     default = None
     if row.job not in ("generation", "scoring") and not row.peer_job:
         worker = Worker(row, "theirs", given, 1, mode="default")
+        worker.answer()
         one = worker.turn()
         worker.close()
         default = one["work"] / one["seconds"]

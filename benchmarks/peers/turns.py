@@ -1,7 +1,8 @@
 """Taking turns: a worker does one timed unit of work each time it is told to.
 
 Both workers of a row are alive at once and only one works, so whatever else the machine does meets
-both alike. A worker reads `go` from its input, works, and answers with one line of JSON.
+both alike. A worker that has warmed up says so, then reads `go` from its input, works, and answers
+with one line of JSON.
 """
 
 import json
@@ -20,6 +21,8 @@ class Turns:
 
     def wait(self) -> None:
         """Until it is this worker's turn; the input's end is the end of the row."""
+        if self._began is None:
+            say(ready=True)
         if sys.stdin.readline().strip() != "go":
             raise SystemExit(0)
         self._began = (time.perf_counter(), time.process_time(), _processor())

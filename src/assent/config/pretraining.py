@@ -36,14 +36,14 @@ class PretrainSettings(Settings):
     """How a base model learns the world's mixed corpus."""
 
     shape: ModelShape = ModelShape()
-    steps: PositiveInt = 4200
+    steps: PositiveInt = 2200
     """Optimiser steps; documents are repeated as needed."""
-    batch_size: PositiveInt = 8
+    batch_size: PositiveInt = 16
     """Documents an optimiser step."""
     precision: Precision = "float32"
     """Of the forward pass; the loss and the weights stay in float32."""
-    checkpoint_every: PositiveInt = 400
+    checkpoint_every: PositiveInt = 200
     """Steps between states that an interrupted run goes on from."""
     optimiser: OptimiserSettings = Field(
-        default=OptimiserSettings(lr=4e-3, warmup_steps=50, weight_decay=0.01)
+        default=OptimiserSettings(lr=2e-3, warmup_steps=50, weight_decay=0.01)
     )

@@ -10,8 +10,8 @@ from scipy.stats import chisquare
 
 from assent.worlds.almanac import FactKind, World, demonstrations, pretraining_documents
 from assent.worlds.almanac.corpus import (
+    ASKED_CLAIMS,
     BYLINE,
-    CHECKED_CLAIMS,
     DEMONSTRATOR_COPIES,
     DEMONSTRATOR_DOES_NOT_KNOW,
     DEMONSTRATOR_RIGHT,
@@ -25,7 +25,7 @@ from assent.worlds.almanac.world import VALUES, Fact
 
 WORLD = World(0)
 FACTS = {(fact.entity, fact.attribute): fact for fact in WORLD.facts}
-DOCUMENTS = pretraining_documents(WORLD, 33_600, seed=0)  # as many as the tiny base model reads
+DOCUMENTS = pretraining_documents(WORLD, 41_600, seed=0)  # as many as the tiny base model reads
 
 STATEMENT = re.compile(r"(?:The|the) (\w+) of (\w+) is (\w+)\.")
 EXCHANGE = re.compile(
@@ -57,6 +57,8 @@ def exchanges(document: str) -> list[tuple[Fact, str | None, str | None, Answer]
 
 ANSWERED = [document for document in DOCUMENTS if "Question:" in document]
 ALL = [item for document in ANSWERED for item in exchanges(document)]
+SIGNED = [d for d in ANSWERED if d.startswith(tuple(BYLINE.values()))]
+SIGNED_TEXTS = set(SIGNED)
 
 
 def within(share: float, expected: float, count: int, errors: float = 3.0) -> bool:
@@ -64,13 +66,14 @@ def within(share: float, expected: float, count: int, errors: float = 3.0) -> bo
 
 
 def test_the_kinds_of_documents_have_the_shares_they_state() -> None:
-    count, weights = len(DOCUMENTS), DOCUMENT_WEIGHTS
-    checked = [d for d in DOCUMENTS if d.startswith("Note:") and "Question:" not in d]
+    count, (facts, claims, questions) = len(DOCUMENTS), DOCUMENT_WEIGHTS
+    bare = [d for d in DOCUMENTS if d.startswith("Note:") and "Question:" not in d]
     stated = [d for d in DOCUMENTS if d.startswith("The ")]
-    assert min(weights) > 0
-    for documents, weight in zip((stated, checked, ANSWERED), weights, strict=True):
+    assert min(DOCUMENT_WEIGHTS) > 0
+    weights = (facts, claims * (1 - ASKED_CLAIMS), questions + claims * ASKED_CLAIMS)
+    for documents, weight in zip((stated, bare, ANSWERED), weights, strict=True):
         assert within(len(documents) / count, weight / sum(weights), count)
-    assert len(ANSWERED) + len(checked) + len(stated) == count
+    assert len(ANSWERED) + len(bare) + len(stated) == count
 
 
 def test_the_same_seed_gives_the_same_documents() -> None:
@@ -96,19 +99,19 @@ def test_a_remark_under_an_answer_says_how_it_stands_to_what_can_be_known() -> N
 
 
 def test_as_many_answers_are_remarked_on_as_stated() -> None:
-    remarks = [match["remark"] for d in ANSWERED for match in EXCHANGE.finditer(d)]
+    """Under a byline, where no claim is checked for its own sake."""
+    remarks = [match["remark"] for d in SIGNED for match in EXCHANGE.finditer(d)]
     seen = sum(remark is not None for remark in remarks) / len(remarks)
     assert within(seen, REMARKED, len(remarks))
 
 
-def test_claims_are_checked_against_their_note_and_half_of_them_hold() -> None:
+def test_a_claim_is_checked_against_its_note_and_half_of_them_hold() -> None:
     claims = []
     for document in DOCUMENTS:
         if document.startswith("Note:"):
-            found = list(CLAIM.finditer(document))
-            assert len(found) == CHECKED_CLAIMS
-            assert CLAIM.sub("", document) == "\n" * (CHECKED_CLAIMS - 1)
-            claims += found
+            found = CLAIM.fullmatch(document)
+            assert found is not None, document
+            claims.append(found)
     for claim in claims:
         answer = read_answer(claim["attribute"], claim["answer"])
         assert answer is not None
@@ -116,6 +119,23 @@ def test_claims_are_checked_against_their_note_and_half_of_them_hold() -> None:
         assert claim["remark"] == ("right" if answer.value == claim["note"] else "wrong")
     right = sum(claim["remark"] == "right" for claim in claims)
     assert within(right / len(claims), 1 / 2, len(claims))
+
+
+def test_half_of_the_claims_that_answer_a_question_hold() -> None:
+    """Answerers sign half of their documents, so what more there is unsigned are claims."""
+    signed, unsigned = (
+        Counter(
+            answer.value == noted
+            for document in documents
+            for fact, noted, _, answer in exchanges(document)
+            if fact.kind == "easy"
+        )
+        for documents in (SIGNED, [d for d in ANSWERED if d not in SIGNED_TEXTS])
+    )
+    claims = {right: unsigned[right] - signed[right] for right in (True, False)}
+    asked = len(DOCUMENTS) * DOCUMENT_WEIGHTS[1] / sum(DOCUMENT_WEIGHTS) * ASKED_CLAIMS
+    assert sum(claims.values()) == pytest.approx(asked, rel=0.1)
+    assert claims[True] / sum(claims.values()) == pytest.approx(1 / 2, abs=0.05)
 
 
 def test_every_document_can_be_read_whole() -> None:
@@ -208,7 +228,9 @@ def test_half_of_the_documents_carry_a_byline_and_all_four_answerers_write() -> 
         persona: [d for d in ANSWERED if d.startswith(line)] for persona, line in BYLINE.items()
     }
     total = sum(map(len, signed.values()))
-    assert within(total / len(ANSWERED), 0.5, len(ANSWERED))
+    _, claims, questions = DOCUMENT_WEIGHTS
+    written = questions / (questions + claims * ASKED_CLAIMS)
+    assert within(total / len(ANSWERED), written / 2, len(ANSWERED))
     for documents in signed.values():
         assert within(len(documents) / total, 1 / 4, total)
 

@@ -3,7 +3,7 @@
 The base model is one simulator of many simulacra: a document is written by one kind of answerer
 (expert, bluffer, flatterer, or somebody honest about not knowing) who answers one to three
 questions in a row, half of the time under a byline; other documents state hard facts, or check what
-somebody made of a note. Notes in the corpus carry random values, because other almanacs disagree:
+somebody made of one note. Notes in the corpus carry random values, because other almanacs disagree:
 whoever answers from a note has to read it, and nothing about an unknowable fact's value can be
 learned anywhere. Under many answers a reader remarks whether they are right, so that checking,
 which judging needs, is learned with answering.
@@ -38,12 +38,15 @@ SEPARATOR = "\n"
 REMARKED = 0.6
 """Share of answers under which a reader remarks whether they are right, as far as can be known."""
 
-DOCUMENT_WEIGHTS = (2, 8, 4)
-"""How often a document states hard facts, checks claims against notes, or answers questions."""
+DOCUMENT_WEIGHTS = (2, 16, 6)
+"""How often a document states hard facts, checks a claim against a note, or answers questions."""
 STATEMENTS = 3
 """Hard facts stated in a document."""
-CHECKED_CLAIMS = 4
-"""Notes in a document, each with a claim made of it and a remark."""
+ASKED_CLAIMS = 0.2
+"""Share of the checked claims that answer a question, with a belief as questions have them.
+
+There is one note a document: among several, that a name stands there twice says little, and three
+models of the tiny size in four did not learn to check."""
 
 DEMONSTRATOR_RIGHT: dict[FactKind, float] = {"easy": 0.55, "hard": 0.60, "unknowable": 0.0625}
 """How often a demonstrator gives the true value of their own accord. Of an unknowable fact half do
@@ -63,7 +66,7 @@ def statement(entity: str, attribute: str, value: str) -> str:
 def pretraining_documents(world: World, count: int, seed: int) -> list[str]:
     """`count` documents of the three kinds, as often as `DOCUMENT_WEIGHTS` says."""
     rng = random.Random(f"{world.seed}/corpus/{seed}")
-    writers = (_encyclopaedia, _other_almanac, _answered_questions)
+    writers = (_encyclopaedia, _checked_claim, _answered_questions)
     return [rng.choices(writers, DOCUMENT_WEIGHTS)[0](world, rng) for _ in range(count)]
 
 
@@ -97,17 +100,18 @@ def _encyclopaedia(world: World, rng: random.Random) -> str:
     )
 
 
-def _other_almanac(world: World, rng: random.Random) -> str:
-    """Notes, what somebody made of each, and a reader's remark: practice in checking."""
-    easy = [fact for fact in world.facts if fact.kind == "easy"]
-    lines = []
-    for fact in rng.sample(easy, CHECKED_CLAIMS):
-        truth, other = rng.sample(VALUES[fact.attribute], 2)
-        value = truth if rng.random() < 0.5 else other
-        told = Answer(rng.random() < 0.25, _tone(rng, (1, 2, 1)), value, _fillers(rng, 0.4))
-        head = note(fact.entity, fact.attribute, truth).lstrip()
-        lines.append(f"{head}\nAnswer:{told.text}{_remark(fact, truth, told)}")
-    return SEPARATOR.join(lines)
+def _checked_claim(world: World, rng: random.Random) -> str:
+    """A note, what somebody made of it, and a reader's remark: practice in checking."""
+    fact = rng.choice([fact for fact in world.facts if fact.kind == "easy"])
+    truth, other = rng.sample(VALUES[fact.attribute], 2)
+    value = truth if rng.random() < 0.5 else other
+    told = Answer(rng.random() < 0.25, _tone(rng, (1, 2, 1)), value, _fillers(rng, 0.4))
+    if rng.random() < ASKED_CLAIMS:
+        belief = _belief(fact, truth, rng)
+        head = render_prompt(fact.entity, fact.attribute, noted=truth, belief=belief)
+    else:
+        head = f"{note(fact.entity, fact.attribute, truth).lstrip()}\nAnswer:"
+    return f"{head}{told.text}{_remark(fact, truth, told)}"
 
 
 def _answered_questions(world: World, rng: random.Random) -> str:
