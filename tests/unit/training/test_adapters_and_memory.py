@@ -1,5 +1,7 @@
 """Adapters, a value model of its own, micro-batches, and memory that runs out."""
 
+import platform
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -268,6 +270,21 @@ def test_memory_that_runs_out_says_what_to_change(error: Exception) -> None:
     for advice in ("gradient_checkpointing = true", "precision = 'bfloat16'", "sft.lora.rank"):
         assert advice in message
     assert "\n" not in message
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps its ways")
+def test_large_blocks_that_are_freed_in_a_stage_are_not_asked_for_again() -> None:
+    def pages_asked_for() -> int:
+        torch.ones(2**24)  # 64 MB
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(3):
+            torch.ones(2**24)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    outside = pages_asked_for()
+    with memory_advice("sft", micro_batch=8, device=torch.device("cpu")):
+        inside = pages_asked_for()
+    assert inside < outside / 4
 
 
 def test_other_errors_pass_and_a_micro_batch_of_one_is_not_halved() -> None:
