@@ -22,7 +22,7 @@ from assent.audit.length import judged_wins
 from assent.audit.subject import Estimate, Figure, ItemRecord, Measured, Subject
 from assent.errors import NotAuditable
 from assent.stats.intervals import wilson
-from assent.stats.paired import peak_and_fall
+from assent.stats.paired import alike_halves, peak_and_fall
 from assent.stats.scaling import GaoFit, Law, covariance_tests, fit_gao
 from assent.store.identity import canonical_json, sha256_hex
 
@@ -33,7 +33,7 @@ class OverOptimisation:
     """Gold against the learned reward, along training and for best-of-n."""
 
     name = "over-optimisation"
-    version = 1
+    version = 2
     title = "Does more of the learned reward still mean more of what is wanted?"
     figures: Sequence[Figure] = (
         Figure(
@@ -309,14 +309,10 @@ def _fit(curve: GoldCurve, law: Law, level: float) -> GaoFit | str:
 
 def _fall(curve: GoldCurve, level: float) -> Estimate:
     """As `summary.json` has it: peak on half of the clusters of each kind, fall on the others."""
-    places: dict[str, dict[str, int]] = {}
-    half = []
-    for cluster, stratum in zip(curve.clusters, curve.strata, strict=True):
-        seen = places.setdefault(stratum, {})
-        half.append(seen.setdefault(cluster, len(seen)) % 2 == 0)
+    half = alike_halves(curve.clusters, curve.strata)
     try:
         found = peak_and_fall(
-            curve.gold, half=np.array(half), clusters=curve.clusters, strata=curve.strata,
+            curve.gold, half=half, clusters=curve.clusters, strata=curve.strata,
             resamples=RESAMPLES, level=level,
         )  # fmt: skip
     except ValueError as error:

@@ -8,7 +8,7 @@ import numpy as np
 from assent.audit.curves import CurvePoint, GoldCurve
 from assent.audit.over_optimisation import stop_reason
 from assent.rounds.trajectory import Point
-from assent.stats.paired import peak_and_fall
+from assent.stats.paired import alike_halves, peak_and_fall
 
 RESAMPLES = 2000
 
@@ -64,11 +64,13 @@ def fall_of(
         last_round: its number, for the reader.
         things: what the groups are, in words.
     """
+    clusters = [prompt.group for prompt in prompts]
+    strata = [prompt.kind for prompt in prompts]
     found = peak_and_fall(
         np.array([point.gold for point in points]),
-        half=np.array([place % 2 == 0 for place in _places_within_kind(prompts)]),
-        clusters=[prompt.group for prompt in prompts],
-        strata=[prompt.kind for prompt in prompts],
+        half=alike_halves(clusters, strata),
+        clusters=clusters,
+        strata=strata,
         resamples=RESAMPLES,
         seed=0,
     )
@@ -83,13 +85,3 @@ def fall_of(
             f"half, both ways round and averaged; 95 % bootstrap over {things} within each kind"
         ),
     }
-
-
-def _places_within_kind(prompts: Sequence[Measured]) -> list[int]:
-    """For each prompt, which group of its kind it asks about, so that halves are alike."""
-    seen: dict[str, dict[str, int]] = {}
-    places = []
-    for prompt in prompts:
-        groups = seen.setdefault(prompt.kind, {})
-        places.append(groups.setdefault(prompt.group, len(groups)))
-    return places

@@ -1,5 +1,7 @@
 """Comparing on the same prompts: two policies, or the points of one training curve."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -71,6 +73,29 @@ def paired_difference(
     return PairedDifference(float(gaps.mean()), interval, len(gaps))
 
 
+def alike_halves(clusters: Sequence[str], strata: Sequence[str]) -> NDArray[np.bool_]:
+    """Halves for `peak_and_fall`: in each stratum as many clusters, and of each size as many.
+
+    Clusters of a stratum alternate in the order of their sizes and, among equal ones, as they come.
+    Were they to alternate as they come alone, prompts that are picked by a stride could leave one
+    half the clusters asked about in one way and the other half the rest.
+
+    Args:
+        clusters: the label of each item's.
+        strata: the stratum of each item.
+
+    Returns:
+        For each item whether it is of the first half.
+    """
+    sizes = Counter(zip(strata, clusters, strict=True))
+    place: dict[tuple[str, str], int] = {}
+    seen: Counter[str] = Counter()
+    for key in sorted(sizes, key=sizes.__getitem__):  # stable: equal ones stay as they come
+        place[key] = seen[key[0]]
+        seen[key[0]] += 1
+    return np.array([place[key] % 2 == 0 for key in zip(strata, clusters, strict=True)])
+
+
 def peak_and_fall(
     curve: ArrayLike,
     *,
@@ -95,7 +120,7 @@ def peak_and_fall(
 
     Args:
         curve: (points, prompts), one value a prompt at each point of training, in time order.
-        half: True for the prompts of one half, False for the other.
+        half: True for the prompts of one half, False for the other; see `alike_halves`.
         clusters: one label a prompt, all of a cluster in one half; each its own if left out.
         strata: one label a prompt; see `bootstrap_mean`. Each half needs two clusters of each.
         resamples: bootstrap samples.

@@ -1,10 +1,14 @@
 """Paired differences, and the fall from a peak that noise alone must not produce."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from assent.stats.paired import paired_difference, peak_and_fall
+from assent.audit.almanac import measured_prompts
+from assent.stats.paired import alike_halves, paired_difference, peak_and_fall
+from assent.worlds.almanac import World
 
 PROMPTS = 60
 HALF = np.arange(PROMPTS) % 2 == 0
@@ -126,3 +130,38 @@ def test_what_cannot_be_split_is_refused() -> None:
     curve[3, 5] = np.nan
     with pytest.raises(ValueError, match="nan at point 3, prompt 5"):
         peak_and_fall(curve, half=HALF)
+
+
+def test_halves_have_as_many_clusters_of_each_size_and_no_cluster_is_in_both() -> None:
+    sizes = {"easy": [2, 1] * 4, "hard": [1, 1, 1, 2, 2, 2], "odd": [3, 1, 3]}
+    clusters, strata = [], []
+    for stratum, counts in sizes.items():
+        for number, count in enumerate(counts):
+            clusters += [f"{stratum}/{number}"] * count
+            strata += [stratum] * count
+    half = alike_halves(clusters, strata)
+    sides = {name: set(half[np.array(clusters) == name]) for name in clusters}
+    assert all(len(side) == 1 for side in sides.values())
+    for stratum, counts in sizes.items():
+        for size in set(counts):
+            placed = Counter(
+                bool(*sides[f"{stratum}/{number}"])
+                for number, count in enumerate(counts)
+                if count == size
+            )
+            assert abs(placed[True] - placed[False]) <= 1, (stratum, size)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_halves_of_the_measured_prompts_are_asked_about_in_the_same_ways(seed: int) -> None:
+    """Facts asked about with no belief and a false one took turns with those of a true one."""
+    prompts, _ = measured_prompts(World(seed))
+    half = alike_halves([one.fact.group for one in prompts], [one.fact.kind for one in prompts])
+    for kind in ("easy", "hard"):
+        for stance in ("none", "right", "wrong"):
+            placed = [
+                bool(first)
+                for one, first in zip(prompts, half, strict=True)
+                if (one.fact.kind, one.stance) == (kind, stance)
+            ]
+            assert len(placed) == 2 * sum(placed) > 0, (kind, stance)
