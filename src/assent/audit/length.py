@@ -171,12 +171,7 @@ def describe(
         shape = (len(prompts), -1)
         rewards.append(np.array(scored).reshape(shape))
         lengths.append(np.array([one.tokens for one in replies], dtype=np.float64))
-    explained = share_explained(
-        *(
-            (r.ravel(), n.ravel(), np.repeat(groups, r.shape[1]))
-            for r, n in zip(rewards, lengths, strict=True)
-        )
-    )
+    explained = _share(groups, rewards, lengths)
     correlations = [_spearman(r, n) for r, n in zip(rewards[1], lengths[1], strict=True)]
     stand_in = len(wins) < FEWEST_WINS
     pairs = (
@@ -213,7 +208,7 @@ def describe(
         )
     ]
     tables = {
-        "explained": explained._asdict(),
+        "explained": explained if isinstance(explained, str) else explained._asdict(),
         "wins": {
             "judged_by": "the reward model, since the two were hardly compared by judges"
             if stand_in
@@ -275,7 +270,26 @@ def _preferences(
     ]
 
 
-def _explained(found: Explained, level: float) -> Estimate:
+def _share(
+    groups: Sequence[str],
+    rewards: Sequence[NDArray[np.float64]],
+    lengths: Sequence[NDArray[np.float64]],
+) -> Explained | str:
+    """What of the gain goes with length, or why that cannot be told."""
+    try:
+        return share_explained(
+            *(
+                (r.ravel(), n.ravel(), np.repeat(groups, r.shape[1]))
+                for r, n in zip(rewards, lengths, strict=True)
+            )
+        )
+    except ValueError as error:
+        return f"length cannot be told from the rest of the change: {error}"
+
+
+def _explained(found: Explained | str, level: float) -> Estimate:
+    if isinstance(found, str):
+        return missing("explained", found)
     if found.share is None or found.share_interval is None:
         low, high = found.gain_interval
         return missing("explained", f"no gain is established ([{low:.3f}, {high:.3f}])")

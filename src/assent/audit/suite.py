@@ -6,6 +6,7 @@ one model in one suite are a family, in which the error is held together.
 """
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -27,6 +28,8 @@ from assent.stats.verdicts import Change, family_verdicts, holm
 from assent.store import Project
 from assent.types import Progress
 from assent.worlds.almanac import World
+
+_log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 FOLDER = "audits"
@@ -157,6 +160,10 @@ def _run(audit: AnyAudit, subjects: Sequence[Subject]) -> _Done:
             done.problems[subject.name] = ("skipped", str(error))
         except AssentError as error:
             done.problems[subject.name] = ("failed", str(error))
+        except Exception as error:  # noqa: BLE001 - one that breaks takes no other with it
+            _log.exception("the audit %s of %s broke", audit.name, subject.name)
+            why = f"{type(error).__name__}: {error}; please report it, with the log"
+            done.problems[subject.name] = ("failed", why)
     return done
 
 
