@@ -34,7 +34,7 @@ class Length:
     """What became longer, and what that is worth to the reward."""
 
     name = "length"
-    version = 1
+    version = 2
     title = "How much of the gain is length?"
     figures: Sequence[Figure] = (
         Figure(

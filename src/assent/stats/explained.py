@@ -48,7 +48,8 @@ def share_explained(
     Args:
         first: scores, covariates and clusters of the items of one side.
         second: of the other; clusters of the same name are resampled together.
-        bins: wanted; fewer where many covariates are equal.
+        bins: wanted; fewer where many covariates are equal, and one for each value where there are
+            no more values than bins.
         resamples: bootstrap samples over clusters; the bins stay.
         seed: of the resampling.
         level: of the intervals, in (0, 1).
@@ -62,7 +63,11 @@ def share_explained(
     """
     sides = [_side(side) for side in (first, second)]
     pooled = np.concatenate([covariate for _, covariate, _ in sides])
-    edges = np.unique(np.quantile(pooled, np.linspace(0, 1, bins + 1)))
+    edges = np.unique(pooled)
+    if len(edges) > bins:
+        edges = np.unique(np.quantile(pooled, np.linspace(0, 1, bins + 1)))
+    else:
+        edges = np.append(edges, np.inf)
     names = np.unique(np.concatenate([labels for _, _, labels in sides]))
     if len(names) < 2:
         message = f"a bootstrap needs at least 2 clusters, not {len(names)}"

@@ -1,7 +1,8 @@
 """The audits of records on a project whose loop ran: they run, are reused, and reach the report."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from assent.audit.length import Length
 from assent.audit.models import default_baseline, find_model
 from assent.audit.over_optimisation import OverOptimisation
 from assent.audit.reward_model import RewardModel
+from assent.audit.subject import AnyAudit, Subject
 from assent.audit.suite import Setting, run_suite
 from assent.audit.whose_values import WhoseValues
 from assent.config.audit import AuditSettings
@@ -30,7 +32,7 @@ RECORD_AUDITS = (
 )  # fmt: skip
 
 
-def audited(root: Path) -> dict[str, Any]:
+def audited(root: Path, audits: Sequence[AnyAudit] = RECORD_AUDITS) -> dict[str, Any]:
     with Project.open(root) as project, project.writing():
         model = find_model(project, "round-1-ppo")
         return run_suite(
@@ -43,7 +45,7 @@ def audited(root: Path) -> dict[str, Any]:
                 device=torch.device("cpu"),
                 progress=SilentProgress(),
             ),
-            RECORD_AUDITS,
+            audits,
             [model],
             default_baseline(project, [model]),
         )
@@ -75,6 +77,25 @@ def test_every_audit_measures_the_policy_or_says_why_not(
             assert figure["estimate"] is None or low <= figure["estimate"] <= high, figure
     skipped = result(found, "reward-model", "sft")
     assert skipped["reason"] == "sft was trained with no reward model"
+
+
+def test_an_audit_that_breaks_is_failed_and_takes_no_other_with_it(
+    project: tuple[Path, dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Length):
+        name = "broken"
+
+        def measure(self, subject: Subject) -> NoReturn:
+            del subject
+            message = "no scores to divide"
+            raise ValueError(message)
+
+    found = audited(project[0], (Broken(), KlAccounting()))
+    broken = result(found, "broken")
+    assert broken["status"] == "failed"
+    assert "ValueError: no scores to divide; please report it" in broken["reason"]
+    assert result(found, "kl-accounting")["status"] == "done"
+    assert "the audit broken of round-1-ppo broke" in caplog.text
 
 
 def test_kl_is_sound_and_stored_samples_are_those_of_their_model(
