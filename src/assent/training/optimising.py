@@ -40,7 +40,8 @@ def build_optimiser(
             groups.append({**group, "lr_scale": lr / settings.lr})
     if settings.style == "tf":
         return AdamTfStyle(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
-    return AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
+    fused = all(one.device.type in ("cpu", "cuda") for group in groups for one in group["params"])
+    return AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=fused)
 
 
 def _groups(modules: Iterable[nn.Module], settings: OptimiserSettings) -> list[dict[str, Any]]:
