@@ -5,7 +5,9 @@
 Keeps of each run what the table says, in the first file, and prints the table for
 docs/explanation/flaws-and-audits.md. A row *appeared* where it did in more than half of the seeds,
 is *contrary* where the opposite verdict came in more than half, and else *absent*; how often each
-was seen stands beside it. A judge that no seed has is *not run*.
+was seen stands beside it, and the mean difference over seeds with Student's interval: a verdict is
+about two policies, and only several pairs of them are about their judges. A judge that no seed has
+is *not run*.
 """
 
 import argparse
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from assent.config.files import write_file
+from assent.stats.intervals import mean_interval
 
 AGAIN: Final = "sober-again"
 MOVED: Final = ("improved", "regressed")
@@ -56,7 +59,7 @@ def _kept(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rows(kept: Mapping[str, Any]) -> list[list[str]]:
-    """One row a declared effect: judge, figure, declared, word, counts, what each seed showed."""
+    """One row a declared effect, as the heading of the table has it."""
     found = []
     for judge, declared in kept["declared"].items():
         runs = [judges[judge] for judges in kept["seeds"].values() if judge in judges]
@@ -72,7 +75,7 @@ def rows(kept: Mapping[str, Any]) -> list[list[str]]:
                 if AGAIN in judges
             )
             found.append(
-                [f"`{judge}`", f"`{figure}`", wanted, word, counts, shown,
+                [f"`{judge}`", f"`{figure}`", wanted, word, counts, _mean(runs, figure), shown,
                  control]
             )  # fmt: skip
     return found
@@ -111,11 +114,21 @@ def control(kept: Mapping[str, Any]) -> Counter[str]:
 def as_markdown(kept: Mapping[str, Any]) -> str:
     """The table; differences seed by seed, with a word where the verdict was beyond doubt."""
     lines = [
-        "| judge | figure | declared | what came | seeds | difference by seed | sober again |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| judge | figure | declared | what came | seeds | mean difference | by seed "
+        "| sober again |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
         *(f"| {' | '.join(row)} |" for row in rows(kept)),
     ]
     return "\n".join(lines)
+
+
+def _mean(runs: Sequence[Mapping[str, Any]], figure: str) -> str:
+    """Over seeds, with its 95 % interval; nothing for a figure of which there is no difference."""
+    found = [run["verdicts"][figure]["difference"] for run in runs if figure in run["verdicts"]]
+    if len(found) < 2:
+        return ""
+    low, high = mean_interval(found)
+    return f"{sum(found) / len(found):+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def _shown(run: Mapping[str, Any], figure: str) -> str:
@@ -139,7 +152,10 @@ def main() -> None:
     given = parser.parse_args()
     kept = compact(given.files)
     write_file(given.kept, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
-    parts = [as_markdown(kept), *undeclared(kept), f"{AGAIN}: {dict(control(kept))}"]
+    again = [judges[AGAIN] for judges in kept["seeds"].values() if AGAIN in judges]
+    figures = sorted({figure for run in again for figure in run["verdicts"]})
+    means = [f"{AGAIN} `{figure}`: {_mean(again, figure)}" for figure in figures]
+    parts = [as_markdown(kept), *undeclared(kept), f"{AGAIN}: {dict(control(kept))}", *means]
     print("\n\n".join(parts))  # noqa: T201
 
 
