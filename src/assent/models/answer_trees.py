@@ -121,16 +121,20 @@ def _cut(nodes: Sequence[_Node], most_nodes: int) -> list[list[int]]:
 
 
 def _side_by_side(rows: Sequence[Sequence[int]], most_nodes: int) -> list[list[int]]:
-    """Neighbouring rows in one as long as there is room; a node that both have stands once."""
+    """Rows in one as long as there is room, long ones first; a node that both have stands once.
+
+    Rows become as wide as the widest, so what is left free in one costs as much as a node.
+    """
     room = max(most_nodes, *map(len, rows))
-    found: list[list[int]] = []
-    for row in rows:
-        both = sorted({*found[-1], *row}) if found else []  # a parent's number is the smaller one
-        if found and len(both) <= room:
-            found[-1] = both
+    found: list[set[int]] = []
+    for row in sorted(rows, key=len, reverse=True):
+        added = [(len(one.union(row)) - len(one), one) for one in found]
+        fitting = [(more, one) for more, one in added if len(one) + more <= room]
+        if fitting:
+            min(fitting, key=lambda pair: pair[0])[1].update(row)
         else:
-            found.append(sorted(row))
-    return found
+            found.append(set(row))
+    return [sorted(one) for one in found]  # a parent's number is the smaller one
 
 
 def _subtree(node: int, below: dict[int, list[int]]) -> list[int]:

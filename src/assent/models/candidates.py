@@ -70,12 +70,12 @@ class Candidates:
 
     def _logprobs_of(self, model: PreTrainedModel, part: slice, temperature: float) -> Tensor:
         run = self._run_packed(model, part) or self._run(model, part, with_logits=True)
-        first = tempered_logprobs(run.prompt_logits.float(), temperature=temperature)
-        after = tempered_logprobs(run.node_figures.float(), temperature=temperature)
         # Each node's token is predicted by its parent, or by the prompt's last token.
+        row = torch.arange(len(run.tokens), device=run.tokens.device)[:, None]
         parent = run.parents.clamp(min=0)
-        given = after.gather(1, parent[:, :, None].expand(-1, -1, after.shape[-1]))
-        from_parent = given.gather(2, run.tokens[:, :, None]).squeeze(2)
+        figures, asked = run.node_figures.float() / temperature, run.prompt_logits.float()
+        from_parent = figures[row, parent, run.tokens] - figures.logsumexp(-1)[row, parent]
+        first = tempered_logprobs(asked, temperature=temperature)
         from_prompt = first[run.prompt_of_row].gather(1, run.tokens)
         steps = torch.where(run.parents >= 0, from_parent, from_prompt).double()
         totals = (run.ancestors.double() @ steps[:, :, None]).squeeze(2)

@@ -165,3 +165,18 @@ def test_answers_that_cannot_be_enumerated_are_named(
 ) -> None:
     with pytest.raises(ValueError, match=fault):
         AnswerTree.build(sequences)
+
+
+def test_answers_of_unlike_length_share_rows_as_wide_as_the_longest() -> None:
+    lengths = [20, 120, 30, 100, 60, 66, 70, 54]
+    start, answers = 0, []
+    for length in lengths:
+        answers.append(list(range(start, start + length)))
+        start += length
+    tree = AnswerTree.build(answers)
+    rows, width = tree.tokens.shape
+    assert width == max(lengths)
+    assert rows == 5  # 520 tokens; one by one, each beside its neighbour where it fits, 7
+    for answer, (row, column) in zip(answers, tree.ends.tolist(), strict=True):
+        path = tree.tokens[row][tree.ancestors[row, column]]
+        assert path.tolist() == answer
