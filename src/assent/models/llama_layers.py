@@ -97,7 +97,9 @@ class PackedTrunk(torch.autograd.Function):
         kept: list[_Kept] = []
         states, scale = _forward(packed, turns, shape, embedding, folded, kept)
         ctx.packed, ctx.turns, ctx.shape = packed, turns, shape
-        ctx.kept, ctx.states, ctx.scale, ctx.folded = kept, states, scale, folded
+        # What is returned leads back to `ctx`: kept as it is, both would wait for the collector of
+        # cycles, and the activations of dozens of steps with them.
+        ctx.kept, ctx.states, ctx.scale, ctx.folded = kept, states.detach(), scale, folded
         ctx.save_for_backward(embedding, *weights)
         return states
 

@@ -1,5 +1,7 @@
 """The packed path of Llama-type trunks gives what their own forward pass gives."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -141,6 +143,26 @@ def test_long_rows_are_read_by_the_models_own_attention_which_keeps_no_weights(
     monkeypatch.setattr(states, "packed_states", None)
     found = states_at(model, APART, picks, "float32")
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
+
+
+def test_activations_go_with_the_loss_and_wait_for_no_collector() -> None:
+    model = trunk()
+    gc.disable()
+    try:
+        found = states_at(model, APART, responses(APART), "float32")
+        seen, nodes = [], [found.grad_fn]
+        while nodes:
+            node = nodes.pop()
+            if node is not None:
+                seen.append(node)
+                nodes += [before for before, _ in node.next_functions]
+        (packed,) = (one for one in seen if "PackedTrunk" in type(one).__name__)
+        kept = weakref.ref(packed)
+        torch.autograd.backward(found.sum())
+        del found, seen, nodes, node, packed
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_two_readings_are_the_same_to_the_last_bit() -> None:
