@@ -15,10 +15,7 @@ with the same OUT.json runs only what is missing.
 
 import argparse
 import json
-import os
-import platform
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +24,7 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any, Final
 
-import torch
+from kept import begin
 
 from assent.config.files import write_file
 from assent.config.project import ProjectSettings
@@ -230,20 +227,7 @@ def main() -> None:
     parser.add_argument("--begin-for", type=float, metavar="SECONDS", help="then begin no judge")
     parser.add_argument("--quick", action="store_true", help="a smoke test; proves nothing")
     given = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    result: dict[str, Any] = {
-        "machine": {"cores": os.cpu_count(), "threads": torch.get_num_threads()},
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "commit": commit.stdout.strip(),
-        "quick": given.quick,
-        "declared": DECLARED,
-        "seeds": {},
-    }
-    if given.out.exists():
-        result["seeds"] = json.loads(given.out.read_text(encoding="utf-8"))["seeds"]
-    given.out.parent.mkdir(parents=True, exist_ok=True)
+    result = begin(parser, given.out, quick=given.quick, declared=DECLARED)
     until = monotonic() + given.begin_for if given.begin_for else inf
     for seed in range(given.first_seed, given.first_seed + given.seeds):
         done = result["seeds"].setdefault(str(seed), {})

@@ -21,10 +21,7 @@ At the end it says, of the seeds there are, what each arm came to, writes OUT.md
 
 import argparse
 import json
-import os
-import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +30,7 @@ from types import MappingProxyType
 from typing import Any
 
 import matplotlib
-import torch
+from kept import begin
 from matplotlib.figure import Figure
 
 from assent.config.files import write_file
@@ -196,18 +193,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--arms", default=",".join(ARMS))
     given = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    result: dict[str, Any] = {
-        "machine": {"cores": os.cpu_count(), "threads": torch.get_num_threads()},
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "commit": commit.stdout.strip(),
-        "seeds": {},
-    }
-    if given.out.exists():
-        result["seeds"] = json.loads(given.out.read_text(encoding="utf-8"))["seeds"]
-    given.out.parent.mkdir(parents=True, exist_ok=True)
+    result = begin(parser, given.out)
     for seed in range(given.first_seed, given.first_seed + given.seeds):
         done = result["seeds"].setdefault(str(seed), {})
         missing = [arm for arm in given.arms.split(",") if arm not in done]

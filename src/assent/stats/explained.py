@@ -63,11 +63,12 @@ def share_explained(
     """
     sides = [_side(side) for side in (first, second)]
     pooled = np.concatenate([covariate for _, covariate, _ in sides])
-    edges = np.unique(pooled)
-    if len(edges) > bins:
-        edges = np.unique(np.quantile(pooled, np.linspace(0, 1, bins + 1)))
-    else:
-        edges = np.append(edges, np.inf)
+    values = np.unique(pooled)
+    edges = (
+        np.append(values, np.inf)
+        if len(values) <= bins
+        else np.unique(np.quantile(pooled, np.linspace(0, 1, bins + 1)))
+    )
     names = np.unique(np.concatenate([labels for _, _, labels in sides]))
     if len(names) < 2:
         message = f"a bootstrap needs at least 2 clusters, not {len(names)}"

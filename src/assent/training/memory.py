@@ -65,8 +65,8 @@ def keeping_freed_memory() -> Iterator[None]:
     """Within it the C library keeps large blocks that are freed; afterwards it gives them back.
 
     As it comes, glibc returns every large block to the system and asks for it again at the next
-    step, and the system fills each page with zeros first: a tenth to a fifth of a training step on
-    a CPU. Where the C library is another, nothing is changed.
+    step, and the system fills each page with zeros first: 5 to 20 % of a training step where it was
+    measured. Where the C library is another, nothing is changed.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
