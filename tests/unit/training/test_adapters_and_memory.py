@@ -2,6 +2,7 @@
 
 import platform
 import resource
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -274,12 +275,14 @@ def test_memory_that_runs_out_says_what_to_change(error: Exception) -> None:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps its ways")
 def test_large_blocks_that_are_freed_in_a_stage_are_not_asked_for_again() -> None:
-    def pages_asked_for() -> int:
-        torch.ones(2**24)  # 64 MB
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        for _ in range(3):
-            torch.ones(2**24)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    def pages_asked_for() -> float:
+        """By the usual one of many blocks: now and then another allocation takes the free place."""
+        asked = []
+        for _ in range(9):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            torch.ones(2**24)  # 64 MB
+            asked.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+        return statistics.median(asked)
 
     outside = pages_asked_for()
     with memory_advice("sft", micro_batch=8, device=torch.device("cpu")):
