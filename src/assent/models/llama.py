@@ -2,7 +2,7 @@
 
 A trunk qualifies that is transformers' own `LlamaModel` in every part, its weights in float32, on a
 CPU. With an adapter, another activation, biases, gradient checkpointing or hooks it is read by its
-own forward pass, as any other model is.
+own forward pass, as any other model is. For writing, its weights may be in bfloat16 too.
 """
 
 from typing import Any
@@ -26,6 +26,15 @@ from assent.models.packing import Packed
 
 def takes_packed(trunk: PreTrainedModel) -> bool:
     """Whether `packed_states` reads this trunk as its own forward pass does."""
+    return _is_llama(trunk, torch.float32)
+
+
+def is_written_packed(trunk: PreTrainedModel) -> bool:
+    """Whether `llama_decoding` writes with this trunk."""
+    return _is_llama(trunk, torch.float32, torch.bfloat16)
+
+
+def _is_llama(trunk: PreTrainedModel, *dtypes: torch.dtype) -> bool:
     model: Any = trunk
     if type(model) is not LlamaModel or model.device.type != "cpu":
         return False
@@ -37,14 +46,14 @@ def takes_packed(trunk: PreTrainedModel) -> bool:
     ):
         return False
     return type(model.norm) is LlamaRMSNorm and all(
-        type(layer) is LlamaDecoderLayer and _is_plain(layer) for layer in model.layers
+        type(layer) is LlamaDecoderLayer and _is_plain(layer, dtypes) for layer in model.layers
     )
 
 
-def _is_plain(layer: nn.Module) -> bool:
+def _is_plain(layer: nn.Module, dtypes: tuple[torch.dtype, ...]) -> bool:
     parts = _linears(layer)
     return all(type(part) is nn.Linear for part in parts) and all(
-        part.bias is None and part.weight.dtype == torch.float32 for part in parts
+        part.bias is None and part.weight.dtype in dtypes for part in parts
     )
 
 

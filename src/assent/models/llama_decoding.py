@@ -1,8 +1,9 @@
 """A Llama-type causal LM that writes: one token a row at a time, keys and values remembered.
 
 The operations are those of `llama_layers` with one query a row. Gains are folded into the weights
-once for all tokens, prompts are read packed, and attention is two batched products, which on a CPU
-take less than half of the time of torch's fused attention where there is a single query.
+once for all tokens, and prompts are read packed. Attention is one compiled pass over what is
+remembered, or two batched products, which on a CPU take less than half of the time of torch's fused
+attention where there is a single query.
 """
 
 from typing import Any
@@ -12,9 +13,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from assent.models.kernels import WIDEST, kernels_for
 from assent.models.llama import folded_weights, shape_of, turns_of
-from assent.models.llama_layers import norm, remembering, turn
+from assent.models.llama_layers import gated, norm, remembering, turn
 from assent.models.packing import pack
+from assent.models.states import autocast
 from assent.models.tokens import Rows
 
 MORE = 48
@@ -48,18 +51,25 @@ class LlamaWriter:
     logits: Float[Tensor, "row vocab"]
 
     def __init__(
-        self, model: PreTrainedModel, head: nn.Module, prompts: Rows, which: Int[Tensor, " row"]
+        self,
+        model: PreTrainedModel,
+        head: nn.Module,
+        prompts: Rows,
+        which: Int[Tensor, " row"],
+        precision: str,
     ) -> None:
         """Read the prompts.
 
         Args:
-            model: with a trunk that `takes_packed`.
+            model: with a trunk that `is_written_packed`.
             head: its output layer.
             prompts: each once, padded on the left.
             which: of each row, the number of its prompt.
+            precision: "bfloat16" computes products in it; everything else stays in float32.
         """
         trunk: Any = model.base_model
-        self._trunk, self._head, self._shape = trunk, head, shape_of(trunk, "float32")
+        self._trunk, self._shape = trunk, shape_of(trunk, precision)
+        self._head = _Head(head, trunk.norm.weight, self._shape.dtype)
         folded = folded_weights(trunk, self._shape)
         self._folded = [(torch.cat([one.query, one.key_value]), one) for one in folded]
         lengths = prompts.mask.sum(1)
@@ -71,7 +81,7 @@ class LlamaWriter:
             packing.packed, self._turns, self._shape, trunk.embed_tokens.weight, folded
         )
         states = states[packing.places]
-        self.logits = head(states * trunk.norm.weight)[which]
+        self.logits = self._head(states)[which]
         self._filled = int(lengths.max())
         along = torch.arange(self._filled)
         columns = (prompts.mask.shape[1] - lengths[:, None] + along).clamp(
@@ -81,8 +91,8 @@ class LlamaWriter:
         self._memories = [
             _Memory(*(self._by_head(one[slots]) for one in both)) for both in remembered
         ]
-        self._hidden = (along >= lengths[which, None]) if lengths.min() < lengths.max() else None
-        self._positions = lengths[which]
+        self._first = self._filled
+        self._lengths, self._positions = lengths[which], lengths[which]
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -91,9 +101,7 @@ class LlamaWriter:
         """Keep these rows, in this order; their logits are not kept up."""
         for memory in self._memories:
             memory.select(rows)
-        self._positions = self._positions[rows]
-        if self._hidden is not None:
-            self._hidden = self._hidden[rows]
+        self._lengths, self._positions = self._lengths[rows], self._positions[rows]
 
     def write(self, tokens: Int[Tensor, " row"], writing: Tensor) -> None:
         """Add a token to every row; what a row that has ended is given changes nothing."""
@@ -101,40 +109,48 @@ class LlamaWriter:
         shape, column = self._shape, self._filled
         if int(self._positions.max()) >= len(self._turns):
             self._turns = turns_of(self._trunk, len(self._turns) * 2)
-        turns = self._turns[self._positions]
-        stream = nn.functional.embedding(tokens, self._trunk.embed_tokens.weight)
-        asked, between = shape.heads * shape.width, shape.key_heads * shape.width
+        stream = nn.functional.embedding(tokens, self._trunk.embed_tokens.weight).float()
         for (together, one), memory in zip(self._folded, self._memories, strict=True):
-            normed, _ = norm(stream, shape.eps, torch.float32)
-            both = normed @ together.t()
-            turned = turn(both[:, : asked + between], turns, shape.width)
+            normed, _ = norm(stream, shape.eps, shape.dtype)
             memory.make_room(column + 1)
-            memory.key[:, :, column] = turned[:, asked:].view(len(tokens), shape.key_heads, -1)
-            memory.value[:, :, column] = both[:, asked + between :].view(
-                len(tokens), shape.key_heads, -1
-            )
-            stream = stream + self._seen(turned[:, :asked], memory) @ one.out.t()
-            normed, _ = norm(stream, shape.eps, torch.float32)
-            gate, up = (normed @ one.gate_up.t()).chunk(2, dim=1)
-            stream.add_(nn.functional.silu(gate).mul_(up) @ one.down.t())
+            mixed = self._look_back(normed @ together.t(), memory)
+            stream = stream + mixed @ one.out.t()
+            normed, _ = norm(stream, shape.eps, shape.dtype)
+            stream.add_(gated(normed @ one.gate_up.t()) @ one.down.t())
         self._filled += 1
         self._positions = self._positions + 1
         last, _ = norm(stream, shape.eps, torch.float32)
-        self.logits = self._head(last * self._trunk.norm.weight)
+        self.logits = self._head(last)
 
-    def _seen(self, query: Tensor, memory: _Memory) -> Tensor:
-        """What the newest token of each row sees, itself included; [row, heads * width]."""
-        shape, count, filled = self._shape, len(query), self._filled + 1
+    def _look_back(self, states: Tensor, memory: _Memory) -> Tensor:
+        """Remember the newest token's key and value; what it sees, itself included.
+
+        Args:
+            states: [row, (heads + 2 * key_heads) * width], its query, key and value.
+            memory: of the layer.
+        """
+        shape, count, column = self._shape, len(states), self._filled
+        fast = kernels_for(states)
+        if fast is not None and shape.width <= WIDEST:
+            return fast.look_back(
+                states, self._turns, self._positions, self._lengths, self._first, column,
+                shape.heads, memory.key, memory.value,
+            )  # fmt: skip
+        asked, between = shape.heads * shape.width, shape.key_heads * shape.width
+        turned = turn(states[:, : asked + between], self._turns[self._positions], shape.width)
+        memory.key[:, :, column] = turned[:, asked:].view(count, shape.key_heads, -1)
+        memory.value[:, :, column] = states[:, asked + between :].view(count, shape.key_heads, -1)
         room = memory.key.shape[2]
         key, value = (
-            one.view(count * shape.key_heads, room, shape.width)[:, :filled]
+            one.view(count * shape.key_heads, room, shape.width)[:, : column + 1]
             for one in (memory.key, memory.value)
         )
-        asked = query.reshape(count * shape.key_heads, -1, shape.width)
-        scores = torch.bmm(asked, key.transpose(1, 2))
-        if self._hidden is not None:
-            by_row = scores.view(count, -1, filled)[:, :, : self._hidden.shape[1]]
-            by_row.masked_fill_(self._hidden[:, None], -torch.inf)
+        query = turned[:, :asked].reshape(count * shape.key_heads, -1, shape.width)
+        scores = torch.bmm(query, key.transpose(1, 2))
+        if int(self._lengths.min()) < self._first:
+            hidden = torch.arange(self._first) >= self._lengths[:, None]
+            by_row = scores.view(count, -1, column + 1)[:, :, : self._first]
+            by_row.masked_fill_(hidden[:, None], -torch.inf)
         return torch.bmm(torch.softmax(scores, dim=-1), value).view(count, -1)
 
     def _by_head(self, states: Tensor) -> Tensor:
@@ -144,3 +160,28 @@ class LlamaWriter:
         made = states.new_empty(rows, shape.key_heads, columns + MORE, shape.width)
         made[:, :, :columns] = states.view(rows, columns, shape.key_heads, -1).transpose(1, 2)
         return made
+
+
+def _plain_weight(head: Any, dtype: torch.dtype) -> Tensor | None:  # noqa: ANN401
+    """Of an output layer that only multiplies."""
+    hooks = head._forward_hooks or head._forward_pre_hooks
+    if not hooks and getattr(head, "bias", head) is None and type(head) is nn.Linear:
+        weight: Tensor = head.weight.to(dtype)
+        return weight
+    return None
+
+
+class _Head:
+    """The output layer with the last norm's gain before it, in the precision of the products."""
+
+    def __init__(self, head: nn.Module, gain: Tensor, dtype: torch.dtype) -> None:
+        self._head, self._gain, self._dtype = head, gain, dtype
+        self._weight: Tensor | None = _plain_weight(head, dtype)
+
+    def __call__(self, normed: Tensor) -> Tensor:
+        states = normed * self._gain
+        if self._weight is not None:
+            return states.to(self._dtype) @ self._weight.t()
+        with autocast(states.device, "bfloat16" if self._dtype == torch.bfloat16 else "float32"):
+            logits: Tensor = self._head(states)
+        return logits

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from assent.models.kernels import kernels_for
 from assent.models.packed_attention import Attended, attend, attend_backward
 from assent.models.packing import Packed
 
@@ -110,7 +111,7 @@ class PackedTrunk(torch.autograd.Function):
         embedding, *weights = ctx.saved_tensors
         packed, shape, folded = ctx.packed, ctx.shape, ctx.folded
         angles = ctx.turns[packed.positions]
-        flow = _norm_backward(gradient.float().clone(), ctx.states, ctx.scale)
+        flow = _norm_backward(gradient.contiguous(), ctx.states, ctx.scale)
         layers, found = layers_of(weights), []
         for number in reversed(range(len(layers))):
             picks = packed.wanted if number == len(layers) - 1 else None
@@ -201,8 +202,7 @@ def _layer_forward(
     after = residual + mixed @ folded.out.t()
     second_normed, second_scale = norm(after, shape.eps, shape.dtype)
     gate_up = second_normed @ folded.gate_up.t()
-    gate, up = gate_up.chunk(2, dim=1)
-    activated = torch.nn.functional.silu(gate).mul_(up)
+    activated = gated(gate_up)
     if kept is not None:
         mine = (normed, scale, attended, mixed)
         kept.append(_Kept(*mine, second_normed, second_scale, gate_up, activated))
@@ -223,14 +223,10 @@ def _layer_backward(
     rough = flow.to(dtype)
     of_down = rough.t() @ kept.activated
     through = rough @ folded.down
-    gate, up = kept.gate_up.chunk(2, dim=1)
-    of_gate_up = torch.empty_like(kept.gate_up)
-    half = gate.shape[1]
-    torch.mul(through, torch.nn.functional.silu(gate), out=of_gate_up[:, half:])
-    of_gate_up[:, :half] = torch.ops.aten.silu_backward(through.mul_(up), gate)
+    of_gate_up = _gated_backward(through, kept.gate_up)
     of_gate_up_weight = of_gate_up.t() @ kept.second_normed
-    flow = flow + _norm_backward(
-        (of_gate_up @ folded.gate_up).float(), kept.second_normed, kept.second_scale
+    flow = _norm_backward(
+        of_gate_up @ folded.gate_up, kept.second_normed, kept.second_scale, before=flow
     )
     rough = flow.to(dtype)
     of_out = rough.t() @ kept.mixed
@@ -238,17 +234,18 @@ def _layer_backward(
         rough @ folded.out, kept.attended, packed, picked=picks is not None
     )
     between = shape.key_heads * shape.width
-    of_query = turn(of_query, (turns if picks is None else turns[picks]).conj(), shape.width)
+    of_query = turn(of_query, turns if picks is None else turns[picks], shape.width, back=True)
     of_key_value = torch.empty(len(of_key), 2 * between, dtype=dtype, device=of_key.device)
-    of_key_value[:, :between] = turn(of_key, turns.conj(), shape.width)
+    of_key_value[:, :between] = turn(of_key, turns, shape.width, back=True)
     of_key_value[:, between:] = of_value
-    of_normed = (of_key_value @ folded.key_value).float()
-    asked = (of_query @ folded.query).float()
+    of_normed = of_key_value @ folded.key_value
+    asked = of_query @ folded.query
     if picks is None:
         of_query_weight = of_query.t() @ kept.normed
-        before = flow.add_(_norm_backward(of_normed.add_(asked), kept.normed, kept.scale))
+        before = _norm_backward(of_normed, kept.normed, kept.scale, second=asked, before=flow)
     else:
         of_query_weight = of_query.t() @ kept.normed[picks]
+        of_normed = of_normed.float()
         of_normed[picks] += asked
         before = _norm_backward(of_normed, kept.normed, kept.scale)
         before[picks] += flow
@@ -259,26 +256,84 @@ def _layer_backward(
 
 def norm(stream: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The stream over its root mean square, and what it was multiplied by."""
+    fast = kernels_for(stream)
+    if fast is not None:
+        return fast.norm(stream, eps, dtype)
     square = torch.linalg.vector_norm(stream, dim=1, keepdim=True).square_()
     scale = square.div_(stream.shape[1]).add_(eps).rsqrt_()
     return (stream * scale).to(dtype), scale
 
 
-def _norm_backward(flow: Tensor, normed: Tensor, scale: Tensor) -> Tensor:
-    """Gradient before a norm, given that of its result; `flow` is used up."""
+def _norm_backward(
+    gradient: Tensor,
+    normed: Tensor,
+    scale: Tensor,
+    *,
+    second: Tensor | None = None,
+    before: Tensor | None = None,
+) -> Tensor:
+    """Gradient before a norm, given that of its result, or the two parts of it.
+
+    Args:
+        gradient: of the result.
+        normed: the result.
+        scale: what it was multiplied by.
+        second: the other part.
+        before: added to what is returned, and used up.
+    """
+    fast = kernels_for(gradient, normed)
+    if fast is not None:
+        return fast.norm_backward(gradient, normed, scale, second=second, before=before)
+    flow = gradient.float() if second is None else gradient.float() + second.float()
     along = (flow * normed).mean(dim=1, keepdim=True)
-    return flow.addcmul_(normed, along, value=-1.0).mul_(scale)
+    flow = torch.addcmul(flow, normed, along, value=-1.0).mul_(scale)
+    return flow if before is None else before.add_(flow)
 
 
-def turn(states: Tensor, turns: Tensor, width: int) -> Tensor:
-    """Rotate the adjacent pairs of every head by the angle of their position."""
+def turn(states: Tensor, turns: Tensor, width: int, *, back: bool = False) -> Tensor:
+    """Rotate the adjacent pairs of every head by the angle of their position; may be in place.
+
+    Args:
+        states: [row, heads * width]; used up.
+        turns: [row, width / 2], complex.
+        width: of a head.
+        back: by the opposite angle.
+    """
+    fast = kernels_for(states)
+    if fast is not None:
+        fast.turn(states, turns, width, back=back)
+        return states
     apart = (len(states), states.shape[1] // width, width // 2, 2)
     pairs = torch.view_as_complex(states.float().reshape(apart))
-    return torch.view_as_real(pairs * turns[:, None]).reshape(states.shape).to(states.dtype)
+    angles = turns.conj() if back else turns
+    return torch.view_as_real(pairs * angles[:, None]).reshape(states.shape).to(states.dtype)
+
+
+def gated(gate_up: Tensor) -> Tensor:
+    """silu(gate) * up, the two side by side in each row."""
+    fast = kernels_for(gate_up)
+    if fast is not None:
+        return fast.gated(gate_up)
+    gate, up = gate_up.chunk(2, dim=1)
+    return torch.nn.functional.silu(gate).mul_(up)
+
+
+def _gated_backward(through: Tensor, gate_up: Tensor) -> Tensor:
+    """Gradient of gate and up, given that of `gated`, which is used up."""
+    fast = kernels_for(through, gate_up)
+    if fast is not None:
+        return fast.gated_backward(through, gate_up)
+    gate, up = gate_up.chunk(2, dim=1)
+    found = torch.empty_like(gate_up)
+    half = gate.shape[1]
+    torch.mul(through, torch.nn.functional.silu(gate), out=found[:, half:])
+    found[:, :half] = torch.ops.aten.silu_backward(through.mul_(up), gate)
+    return found
 
 
 def fold(layer: Layer, shape: Shape) -> Folded:
     """Weights with the gain before them, queries scaled by 1 / sqrt(width), in `shape.dtype`."""
+    layer = Layer(*(weight.float() for weight in layer))
     gain, second = layer.gain, layer.second_gain
     query = _adjacent(layer.query * (gain * shape.width**-0.5), shape.width)
     key_value = torch.cat([_adjacent(layer.key * gain, shape.width), layer.value * gain])

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from assent.models.kernels import kernels_for
 from assent.models.packing import Block, Packed
 
 LONG = 320
@@ -124,15 +125,23 @@ def _part_backward(
     assert part.weights is not None
     weights = part.weights
     dv = torch.bmm(weights.transpose(1, 2), do)
-    ds = torch.ops.aten._softmax_backward_data(
-        torch.bmm(do, part.value.transpose(1, 2)), weights, -1, weights.dtype
-    )
+    ds = torch.bmm(do, part.value.transpose(1, 2))
+    fast = kernels_for(ds, weights)
+    if fast is None:
+        ds = torch.ops.aten._softmax_backward_data(ds, weights, -1, weights.dtype)
+    else:
+        fast.softmax_backward_(ds, weights)
     return torch.bmm(ds, part.key), torch.bmm(ds.transpose(1, 2), part.query), dv
 
 
 def _weights(q: Tensor, k: Tensor, block: Block, heads: int, *, picked: bool) -> Tensor:
     """[row * key head, query, key], each query's weights sum to one."""
     visible = _visible(block, picked=picked)
+    fast = kernels_for(q, k)
+    if fast is not None:
+        scores = torch.bmm(q, k.transpose(1, 2))
+        fast.softmax_(scores, visible, block.rows, heads)
+        return scores
     if visible is None:
         bias = _causal(block.width, q.shape[1] // block.width, q.dtype, q.device)
         scores = torch.baddbmm(bias.expand(len(q), -1, -1), q, k.transpose(1, 2))

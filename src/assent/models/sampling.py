@@ -19,9 +19,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from assent.models.cache import can_drop_rows, new_cache
-from assent.models.llama import takes_packed
+from assent.models.kernels import kernels_for
+from assent.models.llama import is_written_packed
 from assent.models.llama_decoding import LlamaWriter
-from assent.models.states import head_of, trunk_of
+from assent.models.states import autocast, head_of, trunk_of
 from assent.models.tokens import Rows
 from assent.objectives.logprobs import draw_tokens, tempered_logprobs
 from assent.objectives.masks import left_pad, position_ids
@@ -50,6 +51,7 @@ def sample(
     max_new_tokens: int,
     temperature: float,
     generator: torch.Generator,
+    precision: str = "float32",
 ) -> Rollouts:
     """One response to each prompt.
 
@@ -61,6 +63,7 @@ def sample(
         max_new_tokens: longest response, end token included.
         temperature: > 0; divides the logits.
         generator: on the model's device; the only source of randomness.
+        precision: "bfloat16" computes the products of a float32 model in it, as `score` does.
 
     Returns:
         Rollouts on the model's device, as wide as the longest response.
@@ -73,7 +76,7 @@ def sample(
     ends = torch.tensor([eos_id] if isinstance(eos_id, int) else list(eos_id), device=device)
     with _evaluating(model):
         prompts_once = Rows(padded.tokens, padded.mask, 0, padded.mask).to(device)
-        flight = _Flight(model, prompts_once, which)
+        flight = _Flight(model, prompts_once, which, precision)
         count = len(asked)
         written = torch.full((count, max_new_tokens), pad_id, device=device)
         logprobs = torch.zeros(count, max_new_tokens, device=device)
@@ -81,12 +84,11 @@ def sample(
         finished = torch.zeros(count, dtype=torch.bool, device=device)
         step = 0
         for step in range(max_new_tokens):
-            scores = tempered_logprobs(flight.logits, temperature=temperature)
             uniform = torch.rand(count, dtype=torch.float64, generator=generator, device=device)
-            choice = draw_tokens(scores, uniform[flight.rows])
+            choice, drawn_at = _draw(flight.logits, uniform[flight.rows], temperature)
             writing, rows = flight.writing, flight.rows[flight.writing]
             written[rows, step] = choice[writing]
-            logprobs[rows, step] = scores.gather(1, choice[:, None]).squeeze(1)[writing]
+            logprobs[rows, step] = drawn_at[writing]
             response_mask[rows, step] = True
             ended = torch.isin(choice, ends) & writing
             finished[flight.rows[ended]] = True
@@ -126,8 +128,10 @@ class Writer(Protocol):
 class _Flight:
     """The rows that are being written, and what the model remembers of them."""
 
-    def __init__(self, model: PreTrainedModel, prompts: Rows, which: Tensor) -> None:
-        self._writer, self._may_drop = _writer(model, prompts, which)
+    def __init__(
+        self, model: PreTrainedModel, prompts: Rows, which: Tensor, precision: str
+    ) -> None:
+        self._writer, self._may_drop = _writer(model, prompts, which, precision)
         self.rows = torch.arange(len(which), device=which.device)
         """Which response each row of the batch is."""
         self.writing = torch.ones(len(which), dtype=torch.bool, device=which.device)
@@ -149,13 +153,29 @@ class _Flight:
         self._writer.write(choice, before)
 
 
-def _writer(model: PreTrainedModel, prompts: Rows, which: Tensor) -> tuple[Writer, bool]:
+def _draw(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """A token a row, and the log-probability it was drawn at."""
+    fast = kernels_for(logits)
+    if fast is not None and temperature > 0:
+        choice, drawn_at = fast.draw(logits, uniforms, temperature)
+        if int(choice.min()) >= 0:
+            return choice, drawn_at
+    scores = tempered_logprobs(logits, temperature=temperature)
+    choice = draw_tokens(scores, uniforms)
+    return choice, scores.gather(1, choice[:, None]).squeeze(1)
+
+
+def _writer(
+    model: PreTrainedModel, prompts: Rows, which: Tensor, precision: str
+) -> tuple[Writer, bool]:
     """What writes with this model, and whether rows may leave it."""
-    if takes_packed(trunk_of(model)):
+    trunk = trunk_of(model)
+    if is_written_packed(trunk):
         head = head_of(model)
         if head is not None:
-            return LlamaWriter(model, head, prompts, which), True
-    writer = _CachedWriter(model, prompts, which)
+            kind = precision if model.dtype == torch.float32 else "bfloat16"
+            return LlamaWriter(model, head, prompts, which, kind), True
+    writer = _CachedWriter(model, prompts, which, precision)
     return writer, writer.may_drop
 
 
@@ -164,8 +184,10 @@ class _CachedWriter:
 
     logits: Tensor
 
-    def __init__(self, model: PreTrainedModel, prompts: Rows, which: Tensor) -> None:
-        self._model, self._cache = model, new_cache(model)
+    def __init__(
+        self, model: PreTrainedModel, prompts: Rows, which: Tensor, precision: str
+    ) -> None:
+        self._model, self._cache, self._precision = model, new_cache(model), precision
         self.may_drop = can_drop_rows(self._cache)
         tokens, mask = prompts.tokens, prompts.mask
         repeated = len(tokens) < len(which)
@@ -189,14 +211,15 @@ class _CachedWriter:
         self._mask, self._positions = self._mask[rows], self._positions[rows]
 
     def _forward(self, tokens: Tensor) -> None:
-        output = self._model(
-            input_ids=tokens,
-            attention_mask=self._mask.long(),
-            position_ids=self._positions,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        with autocast(tokens.device, self._precision):
+            output = self._model(
+                input_ids=tokens,
+                attention_mask=self._mask.long(),
+                position_ids=self._positions,
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
         self.logits = output.logits[:, -1]
 
 

@@ -13,8 +13,9 @@ from transformers import PreTrainedModel
 
 from assent.models.heads import ValueHead
 from assent.models.states import autocast, head_of, states_at, trunk_of
+from assent.models.token_logprobs import logprobs_of_tokens
 from assent.models.tokens import Rows
-from assent.objectives.logprobs import entropy_from_logits, lean_token_logprobs, token_logprobs
+from assent.objectives.logprobs import entropy_from_logits, token_logprobs
 from assent.objectives.masks import position_ids, zero_outside
 
 __all__ = [
@@ -65,7 +66,7 @@ def score(
     with autocast(model.device, precision):
         logits: Tensor = head(states)
     tokens = rows.responses[rows.response_mask]
-    logprobs = lean_token_logprobs(logits, tokens, temperature=temperature)
+    logprobs = logprobs_of_tokens(logits, tokens, temperature=temperature)
     found = None
     if entropies:
         with torch.no_grad():
@@ -109,7 +110,7 @@ def learned_logprobs(
         else:
             rows = Rows(tokens, mask, 0, mask)
             logits = head(states_at(trunk_of(model), rows, picks, precision))
-    return lean_token_logprobs(logits, tokens[:, 1:][learn[:, 1:]], temperature=1.0)
+    return logprobs_of_tokens(logits, tokens[:, 1:][learn[:, 1:]], temperature=1.0)
 
 
 def before_responses(rows: Rows) -> Tensor:

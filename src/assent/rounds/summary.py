@@ -12,6 +12,7 @@ import torch
 from assent import __version__
 from assent.audit.reward_accuracy import baseline_accuracies, readable, reward_accuracy, sides
 from assent.config.files import write_file
+from assent.models.kernels import kernels
 from assent.models.reward_ensembles import load_reward
 from assent.rounds.ground import Choice, Ground, RoundResult, Waiting
 from assent.rounds.material import preferences
@@ -59,6 +60,7 @@ def write_summary(
             "processor": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
+            "kernels": "compiled" if kernels() is not None else "torch",
             "device": str(workspace.device),
         },
         "versions": {

@@ -112,6 +112,7 @@ class Actors:
             generator=generator(
                 self.seed, self.stage, "rollouts", update, device=self.policy.device
             ),
+            precision=self.settings.precision,
         )
 
     def texts(self, rollouts: Rollouts) -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel, PreTrainedModel
 
 from assent.config.lora import LoraSettings
-from assent.models import packed_attention, states
+from assent.models import kernels, packed_attention, states
 from assent.models.llama import takes_packed
 from assent.models.lora import add_adapter
 from assent.models.packing import pack
@@ -26,6 +26,15 @@ APART = join(token_lists([1, 7, 3, 12, 2, 30, 4, 5, 8], seed=1), RESPONSES, PAD)
 _ASKED = token_lists([17, 9, 26], seed=3)
 SHARED = join([_ASKED[number % 3] for number in range(9)], RESPONSES, PAD)
 WHOLE = Rows(APART.tokens, APART.mask, 0, APART.mask)
+
+
+@pytest.fixture(autouse=True, params=["compiled", "torch"])
+def operations(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything here holds with the compiled passes and without."""
+    if request.param == "torch":
+        monkeypatch.setattr(kernels, "kernels", lambda: None)
+    elif kernels.kernels() is None:
+        pytest.skip(f"no kernels here: {kernels.where_from()}")
 
 
 def responses(rows: Rows) -> Tensor:

@@ -175,7 +175,7 @@ def test_training_mode_is_restored_when_sampling_fails() -> None:
 
 def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every prompt is read for itself, every row stays, every token copies the cache."""
-    monkeypatch.setattr(sampling, "takes_packed", lambda _: False)
+    monkeypatch.setattr(sampling, "is_written_packed", lambda _: False)
     monkeypatch.setattr(sampling, "can_drop_rows", lambda _: False)
     monkeypatch.setattr(sampling, "new_cache", lambda model: DynamicCache(config=model.config))
 

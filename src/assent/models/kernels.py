@@ -1,0 +1,404 @@
+"""Compiled passes over rows: what `rows.cpp` does, called with tensors. Optional, on CPUs only.
+
+The file is compiled once, with the C++ compiler that is found (`c++`, `g++`, `clang++`, or the one
+of the extra `assent[kernels]`), and kept in the user's cache folder under a name that says which
+source, compiler and processor it was made for. Without a compiler, with ASSENT_KERNELS=off, or if
+what was compiled does not reproduce a small example, torch's own operations are used: the same
+results but for the order of sums.
+"""
+
+import ctypes
+import hashlib
+import importlib.util
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+_log = logging.getLogger(__name__)
+
+SOURCE: Final = Path(__file__).with_name("rows.cpp")
+_FLAGS: Final = (
+    "-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden",
+    "-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-fno-trapping-math",
+    "-fassociative-math", "-fno-signed-zeros", "-freciprocal-math",
+)  # fmt: skip
+_WIDE: Final = "-mprefer-vector-width=512"
+_SECONDS: Final = 120
+WIDEST: Final = 512
+"""Of a head, in `Kernels.look_back`."""
+_KINDS: Final = (torch.float32, torch.bfloat16)
+
+
+class Kernels:
+    """The compiled functions. Matrices are contiguous, float32 or bfloat16, on the CPU."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+        _share_threads(library)
+
+    def norm(
+        self, stream: Float[Tensor, "row hidden"], eps: float, dtype: torch.dtype
+    ) -> tuple[Float[Tensor, "row hidden"], Float[Tensor, "row 1"]]:
+        """The float32 stream over its root mean square, and what it was multiplied by."""
+        count, wide = stream.shape
+        stream = stream.contiguous()
+        normed = torch.empty(count, wide, dtype=dtype)
+        scales = torch.empty(count, 1)
+        self._library.assent_norm(
+            _half(normed), _at(stream), _size(count), _size(wide), ctypes.c_float(eps), _at(normed),
+            _at(scales), _threads(),
+        )  # fmt: skip
+        return normed, scales
+
+    def norm_backward(
+        self,
+        gradient: Float[Tensor, "row hidden"],
+        normed: Float[Tensor, "row hidden"],
+        scales: Float[Tensor, "row 1"],
+        *,
+        second: Float[Tensor, "row hidden"] | None = None,
+        before: Float[Tensor, "row hidden"] | None = None,
+    ) -> Float[Tensor, "row hidden"]:
+        """Gradient before a norm, given that of its result; float32.
+
+        Args:
+            gradient: of the result.
+            normed: the result.
+            scales: as `norm` returned them.
+            second: another gradient of the result, of the same kind.
+            before: added to what is returned, and used up.
+        """
+        count, wide = gradient.shape
+        into = torch.empty(count, wide) if before is None else before
+        parts = [gradient, normed, scales, into, *([] if second is None else [second])]
+        assert all(part.is_contiguous() for part in parts)
+        assert second is None or second.dtype == gradient.dtype
+        self._library.assent_norm_backward(
+            _half(gradient), _half(normed), _at(gradient), _at(second), _at(normed), _at(scales),
+            _at(before), _size(count), _size(wide), _at(into), _threads(),
+        )  # fmt: skip
+        return into
+
+    def turn(
+        self,
+        states: Float[Tensor, "row wide"],
+        turns: Tensor,
+        width: int,
+        *,
+        positions: Int[Tensor, " row"] | None = None,
+        back: bool = False,
+    ) -> None:
+        """Rotate the adjacent pairs of every head, in place.
+
+        Args:
+            states: rows that may stand further apart than they are wide.
+            turns: complex, [position, width / 2], or [row, width / 2] without `positions`.
+            width: of a head.
+            positions: of each row.
+            back: by the opposite angle.
+        """
+        assert states.stride(1) == 1
+        assert turns.is_contiguous()
+        self._library.assent_turn(
+            _half(states), _at(states), _size(len(states)), _size(states.stride(0)),
+            _size(states.shape[1]), _size(width), _at(turns), _at(positions),
+            ctypes.c_float(-1.0 if back else 1.0), _threads(),
+        )  # fmt: skip
+
+    def gated(self, gate_up: Float[Tensor, "row both"]) -> Float[Tensor, "row half"]:
+        """silu(gate) * up."""
+        assert gate_up.is_contiguous()
+        count, wide = len(gate_up), gate_up.shape[1] // 2
+        activated = gate_up.new_empty(count, wide)
+        self._library.assent_gated(
+            _half(gate_up), _at(gate_up), _size(count), _size(wide), _at(activated), _threads()
+        )
+        return activated
+
+    def gated_backward(
+        self, through: Float[Tensor, "row half"], gate_up: Float[Tensor, "row both"]
+    ) -> Float[Tensor, "row both"]:
+        """Gradient of gate and up, given that of `gated`."""
+        assert through.is_contiguous()
+        assert gate_up.is_contiguous()
+        found = torch.empty_like(gate_up)
+        self._library.assent_gated_backward(
+            _half(gate_up), _at(through), _at(gate_up), _size(len(through)),
+            _size(through.shape[1]), _at(found), _threads(),
+        )  # fmt: skip
+        return found
+
+    def softmax_(
+        self,
+        scores: Float[Tensor, "group line key"],
+        visible: Bool[Tensor, "row query key"] | None,
+        rows: int,
+        heads: int,
+    ) -> None:
+        """Softmax of every line, in place.
+
+        Args:
+            scores: groups are rows times key heads, lines the heads of each times the queries.
+            visible: which keys each query sees; without it query i sees the keys up to i.
+            rows: how many.
+            heads: of the queries.
+        """
+        assert scores.is_contiguous()
+        keys = scores.shape[2]
+        sees = None if visible is None else visible.contiguous()
+        self._library.assent_softmax(
+            _half(scores), _at(scores), _at(sees), _size(rows), _size(heads),
+            _size(scores.shape[0] * scores.shape[1] // (rows * heads)), _size(keys), _threads(),
+        )  # fmt: skip
+
+    def softmax_backward_(
+        self, flow: Float[Tensor, "group line key"], weights: Float[Tensor, "group line key"]
+    ) -> None:
+        """From the gradient of the weights that of the scores, in place."""
+        assert flow.is_contiguous()
+        assert weights.is_contiguous()
+        keys = flow.shape[2]
+        self._library.assent_softmax_backward(
+            _half(flow), _at(flow), _at(weights), _size(flow.numel() // max(keys, 1)), _size(keys),
+            _threads(),
+        )  # fmt: skip
+
+    def token_logprobs(
+        self, logits: Float[Tensor, "row vocab"], tokens: Int[Tensor, " row"], temperature: float
+    ) -> tuple[Float[Tensor, " row"], Float[Tensor, " row"]]:
+        """Log-probability of one token a row, and the log of the sum over all."""
+        assert logits.is_contiguous()
+        assert tokens.is_contiguous()
+        count, vocabulary = logits.shape
+        picked, sums = torch.empty(count), torch.empty(count)
+        self._library.assent_token_logprobs(
+            _half(logits), _at(logits), _at(tokens), _size(count), _size(vocabulary),
+            ctypes.c_float(temperature), _at(sums), _at(picked), _threads(),
+        )  # fmt: skip
+        return picked, sums
+
+    def token_logprobs_backward(
+        self,
+        gradient: Float[Tensor, " row"],
+        logits: Float[Tensor, "row vocab"],
+        tokens: Int[Tensor, " row"],
+        sums: Float[Tensor, " row"],
+        temperature: float,
+    ) -> Float[Tensor, "row vocab"]:
+        """Gradient of the logits, in their kind."""
+        found = torch.empty_like(logits)
+        gradient = gradient.float().contiguous()
+        self._library.assent_token_logprobs_backward(
+            _half(logits), _at(logits), _at(tokens), _at(gradient), _at(sums), _size(len(logits)),
+            _size(logits.shape[1]), ctypes.c_float(temperature), _at(found), _threads(),
+        )  # fmt: skip
+        return found
+
+    def draw(
+        self,
+        logits: Float[Tensor, "row vocab"],
+        uniforms: Float[Tensor, " row"],
+        temperature: float,
+    ) -> tuple[Int[Tensor, " row"], Float[Tensor, " row"]]:
+        """A token a row, as `objectives.logprobs.draw_tokens` draws it, and its log-probability.
+
+        The token is -1 where the logits are NaN or infinite.
+        """
+        assert uniforms.dtype == torch.float64
+        logits, uniforms = logits.contiguous(), uniforms.contiguous()
+        count, vocabulary = logits.shape
+        tokens, logprobs = torch.empty(count, dtype=torch.long), torch.empty(count)
+        self._library.assent_draw(
+            _half(logits), _at(logits), _at(uniforms), _size(count), _size(vocabulary),
+            ctypes.c_float(temperature), _at(tokens), _at(logprobs), _threads(),
+        )  # fmt: skip
+        return tokens, logprobs
+
+    def look_back(
+        self,
+        states: Float[Tensor, "row wide"],
+        turns: Tensor,
+        positions: Int[Tensor, " row"],
+        lengths: Int[Tensor, " row"],
+        start: int,
+        column: int,
+        heads: int,
+        keys: Float[Tensor, "row key_head column width"],
+        values: Float[Tensor, "row key_head column width"],
+    ) -> Float[Tensor, "row mixed"]:
+        """What the newest token of each row sees, itself included; its key and value are written.
+
+        Args:
+            states: query, key and value of the token, side by side, not yet turned.
+            turns: complex, [position, width / 2].
+            positions: of the token in its text.
+            lengths: columns of the row's prompt, at the left.
+            start: the first column that is every row's own.
+            column: where the token stands.
+            heads: of the query.
+            keys: of the kind of the states, written at `column`.
+            values: as the keys.
+        """
+        rows, key_heads, room, width = keys.shape
+        assert width <= WIDEST
+        assert states.dtype == keys.dtype == values.dtype
+        parts = (states, turns, positions, lengths, keys, values)
+        assert all(part.is_contiguous() for part in parts)
+        mixed = states.new_empty(rows, heads * width)
+        self._library.assent_look_back(
+            _half(states), _at(states), _at(turns), _at(positions), _at(lengths), _size(start),
+            _size(column), _size(rows), _size(heads), _size(key_heads), _size(width), _size(room),
+            _at(keys), _at(values), _at(mixed), _threads(),
+        )  # fmt: skip
+        return mixed
+
+
+def kernels_for(*states: Tensor) -> Kernels | None:
+    """The kernels, if there are any and these tensors are of a kind they take."""
+    fits = all(one.device.type == "cpu" and one.dtype in _KINDS for one in states)
+    return kernels() if fits else None
+
+
+@cache
+def kernels() -> Kernels | None:
+    """The kernels of this machine, compiled if they are not yet; None where there are none."""
+    return _found()[0]
+
+
+def where_from() -> str:
+    """In a sentence, where the kernels come from or why there are none."""
+    return _found()[1]
+
+
+@cache
+def _found() -> tuple[Kernels | None, str]:
+    if os.environ.get("ASSENT_KERNELS", "").lower() in {"off", "0", "no"}:
+        return None, "ASSENT_KERNELS is off; torch's operations are used"
+    compiler = _compiler()
+    if compiler is None:
+        return None, "no C++ compiler was found; `pip install assent[kernels]` brings one"
+    try:
+        file = _compiled(compiler)
+        made = Kernels(ctypes.CDLL(str(file)))
+        _require_right(made)
+    except (OSError, subprocess.SubprocessError, RuntimeError, AttributeError) as error:
+        told = " ".join(str(getattr(error, "stderr", None) or error).split())[:300]
+        _log.warning("kernels could not be compiled, torch's operations are used: %s", told)
+        return None, f"they could not be compiled with {compiler[0]}: {told}"
+    return made, f"compiled with {Path(compiler[0]).name}, kept at {file}"
+
+
+def _compiler() -> list[str] | None:
+    for name in ("c++", "g++", "clang++"):
+        path = shutil.which(name)
+        if path is not None:
+            return [path]
+    if importlib.util.find_spec("ziglang") is not None:
+        return [sys.executable, "-m", "ziglang", "c++"]
+    return None
+
+
+def _compiled(compiler: list[str]) -> Path:
+    """The library, compiled if nobody has."""
+    folder = _private_folder()
+    told = _run([*compiler, "--version"])
+    parts = (SOURCE.read_text(), told, " ".join(_FLAGS), _processor())
+    name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+    file = folder / f"rows-{name}.so"
+    if not file.is_file():
+        with tempfile.TemporaryDirectory(dir=folder) as made:
+            fresh = Path(made) / file.name
+            for wide in ([_WIDE], []):
+                command = [*compiler, *_FLAGS, *wide, str(SOURCE), "-o", str(fresh)]
+                try:
+                    _run(command)
+                    break
+                except subprocess.CalledProcessError:
+                    if not wide:
+                        raise
+            fresh.replace(file)
+    return file
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(  # noqa: S603 - the compiler found, and names of our own
+        command, capture_output=True, text=True, check=True, timeout=_SECONDS
+    )
+    return done.stdout
+
+
+def _private_folder() -> Path:
+    """Where compiled code is kept: a folder that nobody else may write into."""
+    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    folder = Path(root) / "assent" / "kernels"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    state = folder.stat()
+    if hasattr(os, "getuid") and (state.st_uid != os.getuid() or state.st_mode & 0o022):
+        message = f"others may write into {folder}, so nothing is loaded from it"
+        raise OSError(message)
+    return folder
+
+
+def _processor() -> str:
+    """What the compiled code is made for."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    first = text.split("\n\n", 1)[0].splitlines()
+    kept = [line for line in first if line.startswith(("model name", "flags", "Features"))]
+    return "\n".join([platform.machine(), *kept])
+
+
+def _share_threads(library: ctypes.CDLL) -> None:
+    """Let the kernels use the threads that torch has, where they are GNU OpenMP's."""
+    file = Path(torch.__file__).parent / "lib" / "libgomp.so.1"
+    if not file.is_file():
+        return
+    threads = ctypes.CDLL(str(file))
+    library.assent_threads(
+        threads.GOMP_parallel, threads.omp_get_thread_num, threads.omp_get_num_threads
+    )
+
+
+def _require_right(made: Kernels) -> None:
+    """Try the kernels on a small example, in which a wrong instruction set would show."""
+    states = torch.linspace(-3, 3, 96).reshape(4, 24)
+    gate, up = states.chunk(2, dim=1)
+    expected = torch.nn.functional.silu(gate) * up
+    square = states.square().mean(1, keepdim=True)
+    pairs = [
+        (made.gated(states), expected),
+        (made.norm(states, 1e-6, torch.float32)[0], states * (square + 1e-6).rsqrt()),
+    ]
+    for computed, wanted in pairs:
+        if not torch.allclose(computed, wanted, rtol=1e-4, atol=1e-5):
+            message = "the compiled kernels do not reproduce a small example"
+            raise RuntimeError(message)
+
+
+def _half(matrix: Tensor) -> int:
+    return int(matrix.dtype == torch.bfloat16)
+
+
+def _at(matrix: Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if matrix is None else matrix.data_ptr())
+
+
+def _size(count: int) -> ctypes.c_int64:
+    return ctypes.c_int64(count)
+
+
+def _threads() -> int:
+    return torch.get_num_threads()
