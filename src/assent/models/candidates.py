@@ -6,7 +6,7 @@ the prompt and its own ancestors only. Every node is computed about once, so 270
 their beginnings cost a fraction of 270 forward passes, and the result is the same to rounding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from typing import NamedTuple
 
@@ -14,20 +14,21 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.models.answer_trees import AnswerTree, stack
 from assent.models.llama import packed_states, takes_packed
 from assent.models.loading import score_head
-from assent.models.packing import Block, Packed, lay_out
-from assent.models.scoring import chunks
+from assent.models.packing import ALL_WANTED, Block, Packed, lay_out
 from assent.models.states import head_of, trunk_of
+from assent.models.token_logprobs import log_sums
 from assent.models.tokens import encode_prompts, encode_responses
 from assent.objectives.logprobs import tempered_logprobs
 from assent.objectives.masks import left_pad, position_ids, right_pad
 
-PROMPTS_AT_ONCE = 1
+SLOTS_AT_ONCE = 1500
+"""Tokens of prompts and nodes together up to which several prompts are read in one pass."""
 
 
 class Candidates:
@@ -65,11 +66,28 @@ class Candidates:
         self, model: PreTrainedModel, temperature: float = 1.0
     ) -> Float[Tensor, "prompt answer"]:
         """Log-probability of each whole answer, its end token included, in nats, float64."""
-        parts = chunks(len(self), PROMPTS_AT_ONCE)
-        return torch.cat([self._logprobs_of(model, part, temperature) for part in parts])
+        return torch.cat([self._logprobs_of(model, part, temperature) for part in self._parts()])
+
+    def _parts(self) -> Iterator[slice]:
+        """Prompts in parts whose answers are equally many."""
+        start = slots = 0
+        for number, (prompt, tree) in enumerate(zip(self._prompts, self._trees, strict=True)):
+            more = len(prompt) + tree.tokens.numel()
+            if number > start and slots + more > SLOTS_AT_ONCE:
+                yield slice(start, number)
+                start, slots = number, 0
+            slots += more
+        if self._prompts:
+            yield slice(start, len(self._prompts))
 
     def _logprobs_of(self, model: PreTrainedModel, part: slice, temperature: float) -> Tensor:
-        run = self._run_packed(model, part) or self._run(model, part, with_logits=True)
+        trunk, head = trunk_of(model), head_of(model)
+        if head is not None and takes_packed(trunk):
+            laid = self._laid_out(part)
+            steps = _packed_steps(trunk, head, laid, temperature)
+            totals = (laid.ancestors.double() @ steps.double()[:, :, None]).squeeze(2)
+            return torch.stack(self._pick(part, totals))
+        run = self._run(model, part, with_logits=True)
         # Each node's token is predicted by its parent, or by the prompt's last token.
         row = torch.arange(len(run.tokens), device=run.tokens.device)[:, None]
         parent = run.parents.clamp(min=0)
@@ -93,8 +111,7 @@ class Candidates:
         """
         if suffix:
             return self._followed_by(tuple(suffix)).rewards(model)
-        parts = chunks(len(self), PROMPTS_AT_ONCE)
-        return torch.cat([self._rewards_of(model, part) for part in parts])
+        return torch.cat([self._rewards_of(model, part) for part in self._parts()])
 
     def _rewards_of(self, model: PreTrainedModel, part: slice) -> Tensor:
         trunk, weight = trunk_of(model), score_head(model).weight.float()
@@ -125,23 +142,6 @@ class Candidates:
             start += len(tree.tokens)
         return picked
 
-    def _run_packed(self, model: PreTrainedModel, part: slice) -> "_Run | None":
-        """Logits behind prompts and nodes, where the model is a packed trunk and a linear head."""
-        trunk, head = trunk_of(model), head_of(model)
-        if head is None or not takes_packed(trunk):
-            return None
-        laid = self._laid_out(part)
-        states = packed_states(trunk, laid.packed(None), "float32")
-        rows, width = laid.tokens.shape
-        return _Run(
-            tokens=laid.tokens,
-            parents=laid.parents,
-            ancestors=laid.ancestors,
-            prompt_of_row=laid.prompt_of_row,
-            prompt_logits=head(states[laid.prompt_ends]),
-            node_figures=head(states[-rows * width :]).view(rows, width, -1),
-        )
-
     def _end_states(self, trunk: PreTrainedModel, part: slice) -> Tensor:
         """Last states at the ends of the answers, answer after answer."""
         laid = self._laid_out(part)
@@ -159,23 +159,31 @@ class Candidates:
             torch.arange(len(trees)), torch.tensor([len(tree.tokens) for tree in trees])
         )
         tokens, parents, ancestors, depths = stack(trees)
-        width = tokens.shape[1]
+        count, width = tokens.shape
+        positions = depths + lengths[which][:, None]
+        prompt_positions = torch.arange(asked.tokens.shape[1]).expand_as(asked.tokens)
         seen = asked.mask[which][:, None].expand(-1, width, -1)
-        ends, first = [], asked.tokens.numel()
-        for tree in trees:
-            ends.append(first + tree.ends[:, 0] * width + tree.ends[:, 1])
-            first += len(tree.tokens) * width
+        visible = torch.cat([seen, ancestors], dim=2)
+        first = asked.tokens.numel() + torch.arange(count) * width
+        tops = torch.tensor([len(tree.tokens) for tree in trees]).cumsum(0)
+        row_of_end = torch.cat(
+            [
+                tree.ends[:, 0] + top - len(tree.tokens)
+                for tree, top in zip(trees, tops, strict=True)
+            ]
+        )
+        behind_prompt = slots[torch.arange(len(trees)), lengths - 1][which][:, None]
         return _LaidOut(
-            asked=asked.tokens,
             tokens=tokens,
-            parents=parents,
             ancestors=ancestors,
-            prompt_of_row=which,
-            positions=depths + lengths[which][:, None],
-            before=slots[which],
-            visible=torch.cat([seen, ancestors], dim=2),
-            prompt_ends=slots[torch.arange(len(trees)), lengths - 1],
-            ends=torch.cat(ends),
+            before=torch.where(parents >= 0, first[:, None] + parents, behind_prompt),
+            ends=first[row_of_end] + torch.cat([tree.ends[:, 1] for tree in trees]),
+            all_tokens=torch.cat([asked.tokens.flatten(), tokens.flatten()]),
+            all_positions=torch.cat([prompt_positions.flatten(), positions.flatten()]),
+            blocks=(
+                Block(0, *asked.tokens.shape),
+                Block(asked.tokens.numel(), count, width, slots[which], visible),
+            ),
         )
 
     def _run(self, model: PreTrainedModel, part: slice, *, with_logits: bool) -> "_Run":
@@ -220,6 +228,22 @@ class Candidates:
         )
 
 
+def _packed_steps(
+    trunk: PreTrainedModel, head: nn.Module, laid: "_LaidOut", temperature: float
+) -> Float[Tensor, "row node"]:
+    """Log-probability of each node's token, given its parent, or the prompt's last token."""
+    wanted, places = np.unique(laid.before.numpy(), return_inverse=True)
+    if len(wanted) > ALL_WANTED * len(laid.all_tokens):
+        states = packed_states(trunk, laid.packed(None), "float32")[torch.from_numpy(wanted)]
+    else:
+        states = packed_states(trunk, laid.packed(wanted), "float32")
+    logits = head(states)
+    place = torch.from_numpy(places.reshape(laid.tokens.shape))
+    sums: Tensor = log_sums(logits, temperature)
+    steps: Tensor = logits[place, laid.tokens].float() / temperature - sums[place]
+    return steps
+
+
 class _Run(NamedTuple):
     tokens: Tensor
     parents: Tensor
@@ -233,29 +257,19 @@ class _Run(NamedTuple):
 class _LaidOut(NamedTuple):
     """Prompts and trees in slots: the prompts first, padded on the right."""
 
-    asked: Tensor
     tokens: Tensor
-    parents: Tensor
+    """[row, node]"""
     ancestors: Tensor
-    prompt_of_row: Tensor
-    positions: Tensor
     before: Tensor
-    visible: Tensor
-    prompt_ends: Tensor
-    """Slot of each prompt's last token."""
+    """[row, node] slot of what each node follows: its parent, or its prompt's last token."""
     ends: Tensor
     """Slot of each answer's last token."""
+    all_tokens: Tensor
+    """[slot]"""
+    all_positions: Tensor
+    """[slot]"""
+    blocks: tuple[Block, ...]
 
     def packed(self, wanted: NDArray[np.int64] | None) -> Packed:
         """For states at some of the slots, or at all."""
-        prompts, back = self.asked.shape
-        rows, width = self.tokens.shape
-        return lay_out(
-            torch.cat([self.asked.flatten(), self.tokens.flatten()]),
-            torch.cat([torch.arange(back).repeat(prompts), self.positions.flatten()]),
-            (
-                Block(0, prompts, back),
-                Block(self.asked.numel(), rows, width, self.before, self.visible),
-            ),
-            wanted,
-        )
+        return lay_out(self.all_tokens, self.all_positions, self.blocks, wanted)

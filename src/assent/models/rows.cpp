@@ -91,6 +91,21 @@ inline float exponential(float given) {
   return given > 88.f ? INFINITY : not_less;
 }
 
+// The largest of `count` values, sixteen at a time; NaN counts for nothing.
+template <class Value> float largest(int64_t count, Value value) {
+  float lanes[16], most = -INFINITY;
+  for (int lane = 0; lane < 16; lane++) lanes[lane] = -INFINITY;
+  int64_t i = 0;
+  for (; i + 16 <= count; i += 16)
+    for (int lane = 0; lane < 16; lane++) {
+      const float one = value(i + lane);
+      lanes[lane] = one > lanes[lane] ? one : lanes[lane];
+    }
+  for (; i < count; i++) most = value(i) > most ? value(i) : most;
+  for (int lane = 0; lane < 16; lane++) most = lanes[lane] > most ? lanes[lane] : most;
+  return most;
+}
+
 template <class T>
 void norm(const float *stream, int64_t count, int64_t wide, float eps, T *normed, float *scales,
           int threads) {
@@ -204,20 +219,14 @@ void softmax(T *scores, const uint8_t *visible, int64_t rows, int64_t heads, int
       T *x = scores + line * keys;
       const int64_t query = line % queries, row = line / (heads * queries);
       const int64_t seen = visible ? keys : query + 1;
-      float most = -INFINITY, total = 0;
+      float total = 0;
       if (visible) {
         const uint8_t *sees = visible + (row * queries + query) * keys;
-        for (int64_t i = 0; i < seen; i++) {
-          const float score = sees[i] ? up(x[i]) : -3e38f;
-          work[i] = score;
-          most = score > most ? score : most;
-        }
+        for (int64_t i = 0; i < seen; i++) work[i] = sees[i] ? up(x[i]) : -3e38f;
       } else {
-        for (int64_t i = 0; i < seen; i++) {
-          work[i] = up(x[i]);
-          most = work[i] > most ? work[i] : most;
-        }
+        for (int64_t i = 0; i < seen; i++) work[i] = up(x[i]);
       }
+      const float most = largest(seen, [=](int64_t i) { return work[i]; });
       for (int64_t i = 0; i < seen; i++) {
         work[i] = exponential(work[i] - most);
         total += work[i];
@@ -252,8 +261,7 @@ void token_logprobs(const T *logits, const int64_t *tokens, int64_t count, int64
     const float colder = 1.f / temperature;
     for (int64_t row = from; row < to; row++) {
       const T *x = logits + row * vocabulary;
-      float most = -INFINITY;
-      for (int64_t i = 0; i < vocabulary; i++) most = up(x[i]) > most ? up(x[i]) : most;
+      const float most = largest(vocabulary, [=](int64_t i) { return up(x[i]); });
       double total = 0;
       for (int64_t start = 0; start < vocabulary; start += 1024) {
         const int64_t end = start + 1024 < vocabulary ? start + 1024 : vocabulary;
@@ -297,8 +305,7 @@ void draw(const T *logits, const double *uniforms, int64_t count, int64_t vocabu
     float *parts = static_cast<float *>(std::malloc(sizeof(float) * size_t(blocks)));
     for (int64_t row = from; row < to; row++) {
       const T *x = logits + row * vocabulary;
-      float most = -INFINITY;
-      for (int64_t i = 0; i < vocabulary; i++) most = up(x[i]) > most ? up(x[i]) : most;
+      const float most = largest(vocabulary, [=](int64_t i) { return up(x[i]); });
       double whole = 0;
       for (int64_t block = 0; block < blocks; block++) {
         const int64_t start = block * BLOCK;
@@ -372,7 +379,7 @@ void look_back(const T *states, const float *turns, const int64_t *positions,
           query[i] = a * t[i] - b * t[i + 1];
           query[i + 1] = a * t[i + 1] + b * t[i];
         }
-        float most = -INFINITY, total = 0;
+        float total = 0;
         for (int64_t c = 0; c <= column; c++) {
           const T *seen = k + c * width;
           float score = 0;
@@ -380,7 +387,7 @@ void look_back(const T *states, const float *turns, const int64_t *positions,
           work[c] = score;
         }
         for (int64_t c = length; c < start; c++) work[c] = -1e30f;
-        for (int64_t c = 0; c <= column; c++) most = work[c] > most ? work[c] : most;
+        const float most = largest(column + 1, [=](int64_t c) { return work[c]; });
         for (int64_t c = 0; c <= column; c++) {
           work[c] = exponential(work[c] - most);
           total += work[c];

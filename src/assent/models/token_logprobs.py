@@ -22,6 +22,15 @@ def logprobs_of_tokens(
     return picked
 
 
+def log_sums(logits: Float[Tensor, "row vocab"], temperature: float) -> Float[Tensor, " row"]:
+    """Log of the sum of exp(logit / temperature) of each row, float32, without gradient."""
+    fast = kernels_for(logits)
+    if fast is None:
+        return (logits.detach().float() / temperature).logsumexp(-1)
+    nothing = torch.zeros(len(logits), dtype=torch.long)
+    return fast.token_logprobs(logits.detach().contiguous(), nothing, temperature)[1]
+
+
 class _TokenLogprobs(torch.autograd.Function):
     """Keeps the logits and the logs of their sums, of which the gradient is made."""
 
