@@ -10,7 +10,8 @@ the rows of a size both sides compute the same losses, log-probabilities, reward
 on the same batch, and a difference ends the run. `others` is how much of a processor other programs
 used meanwhile: above 0.1 the seconds are not to be quoted, `processor_ratio` may be.
 
-The peer is tuned (see `theirs.py`); `peer_default` is what it does as it comes.
+The peer is tuned (see `theirs.py`); `peer_default` is what it does as it comes. `kernel` says if
+our side runs its compiled passes or torch's operations only.
 """
 
 import argparse
@@ -48,7 +49,8 @@ class Row:
     batch: int
     new_tokens: int
     unit: str
-    kernel: str = "torch"
+    kernel: str = "compiled"
+    """Or "torch": as where there is no C++ compiler."""
     peer_job: str = ""
 
     @property
@@ -61,9 +63,11 @@ class Row:
 def rows() -> list[Row]:
     """All there are, the quick ones first."""
     found = [
-        Row("generation", "6M", dtype, batch, 64, "tokens/s")
+        Row("generation", "6M", dtype, batch, 64, "tokens/s", kernel)
         for batch in (128, 32, 8, 1)
         for dtype in ("float32", "bfloat16")
+        for kernel in ("compiled", "torch")
+        if kernel == "compiled" or batch in (128, 1)
     ]
     found += [
         Row("scoring", "6M", "float32", 16, 0, "answers/s"),
@@ -78,7 +82,9 @@ def rows() -> list[Row]:
         Row("ppo_varied", "6M", "bfloat16", 64, 128, "episodes/s"),
     ]
     found += [
-        Row("generation", "30M", dtype, 128, 64, "tokens/s") for dtype in ("float32", "bfloat16")
+        Row("generation", "30M", dtype, 128, 64, "tokens/s", kernel)
+        for dtype in ("float32", "bfloat16")
+        for kernel in ("compiled", "torch")
     ]
     found += [
         Row("sft", "30M", "bfloat16", 16, 0, "tokens/s"),
@@ -89,9 +95,12 @@ def rows() -> list[Row]:
 
 
 QUICK = {
-    "generation/6M/float32/128/torch", "scoring/6M/float32/16/torch", "sft/6M/bfloat16/16/torch",
-    "reward/6M/bfloat16/16/torch", "dpo/6M/bfloat16/16/torch", "rloo/6M/bfloat16/64/torch",
-    "ppo/6M/bfloat16/64/torch",
+    f"{job}/compiled"
+    for job in (
+        "generation/6M/float32/128", "scoring/6M/float32/16", "sft/6M/bfloat16/16",
+        "reward/6M/bfloat16/16", "dpo/6M/bfloat16/16", "rloo/6M/bfloat16/64",
+        "ppo/6M/bfloat16/64",
+    )
 }  # fmt: skip
 """What `--quick` measures, two turns each."""
 
@@ -115,6 +124,7 @@ class Worker:
                 environment["ACCELERATE_MIXED_PRECISION"] = "bf16"
         if not peer:
             environment["PYTHONPATH"] = str(ROOT / "src")
+            environment["ASSENT_KERNELS"] = "off" if row.kernel == "torch" else "on"
         command = [
             str(python), str(HERE / f"{side}.py"), "--job", job, "--size", row.size,
             "--dtype", dtype, "--cache", str(given.cache), "--batch", str(row.batch),
@@ -251,18 +261,20 @@ def machine() -> dict[str, Any]:
 def table(found: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
     lines = [
-        "| job | size | dtype | batch | unit | ours | peer, tuned | peer, as it comes | ratio |"
-        " of processor time |",
-        "| --- | --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| job | size | dtype | batch | ours runs | unit | ours | peer, tuned | peer, as it comes "
+        "| ratio | of processor time | peak MB, ours, peer |",
+        "| --- | --- | --- | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for one in found:
         job = f"{one['job']}, peer packed" if one["peer_job"] else one["job"]
         default = f"{one['peer_default']:,.1f}" if one["peer_default"] else "-"
         low, high = one["spread"]
         lines.append(
-            f"| {job} | {one['size']} | {one['dtype']} | {one['batch']} | {one['unit']} "
+            f"| {job} | {one['size']} | {one['dtype']} | {one['batch']} | {one['kernel']} "
+            f"| {one['unit']} "
             f"| {one['ours']:,.1f} | {one['peer']:,.1f} | {default} "
-            f"| {one['ratio']:.2f} ({low:.2f} to {high:.2f}) | {one['processor_ratio']:.2f} |"
+            f"| {one['ratio']:.2f} ({low:.2f} to {high:.2f}) | {one['processor_ratio']:.2f} "
+            f"| {one['peak_mb']['ours']:,.0f}, {one['peak_mb']['theirs']:,.0f} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -37,6 +37,8 @@ _WIDE: Final = "-mprefer-vector-width=512"
 _SECONDS: Final = 120
 WIDEST: Final = 512
 """Of a head, in `Kernels.look_back`."""
+FEW: Final = {torch.float32: 4, torch.bfloat16: 1}
+"""Rows up to which `Kernels.thin_product` is faster than torch's."""
 _KINDS: Final = (torch.float32, torch.bfloat16)
 
 
@@ -204,6 +206,20 @@ class Kernels:
             _size(logits.shape[1]), ctypes.c_float(temperature), _at(found), _threads(),
         )  # fmt: skip
         return found
+
+    def thin_product(
+        self, states: Float[Tensor, "row wide"], weights: Float[Tensor, "out wide"]
+    ) -> Float[Tensor, "row out"]:
+        """Product of a few rows with weights transposed, for which reading the weights is all that counts."""
+        assert states.dtype == weights.dtype
+        states = states.contiguous()
+        assert weights.is_contiguous()
+        made = states.new_empty(len(states), len(weights))
+        self._library.assent_thin_product(
+            _half(states), _at(states), _size(len(states)), _size(states.shape[1]), _at(weights),
+            _size(len(weights)), _at(made), _threads(),
+        )  # fmt: skip
+        return made
 
     def draw(
         self,

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from assent.models.kernels import WIDEST, kernels_for
+from assent.models.kernels import FEW, WIDEST, kernels_for
 from assent.models.llama import folded_weights, shape_of, turns_of
 from assent.models.llama_layers import gated, norm, remembering, turn
 from assent.models.packing import pack
@@ -113,10 +113,10 @@ class LlamaWriter:
         for (together, one), memory in zip(self._folded, self._memories, strict=True):
             normed, _ = norm(stream, shape.eps, shape.dtype)
             memory.make_room(column + 1)
-            mixed = self._look_back(normed @ together.t(), memory)
-            stream = stream + mixed @ one.out.t()
+            mixed = self._look_back(_product(normed, together), memory)
+            stream = stream + _product(mixed, one.out)
             normed, _ = norm(stream, shape.eps, shape.dtype)
-            stream.add_(gated(normed @ one.gate_up.t()) @ one.down.t())
+            stream.add_(_product(gated(_product(normed, one.gate_up)), one.down))
         self._filled += 1
         self._positions = self._positions + 1
         last, _ = norm(stream, shape.eps, torch.float32)
@@ -162,6 +162,15 @@ class LlamaWriter:
         return made
 
 
+def _product(states: Tensor, weights: Tensor) -> Tensor:
+    """[row, out] from [row, wide] and [out, wide]."""
+    if len(states) <= FEW.get(states.dtype, 0):
+        fast = kernels_for(states, weights)
+        if fast is not None:
+            return fast.thin_product(states, weights)
+    return states @ weights.t()
+
+
 def _plain_weight(head: Any, dtype: torch.dtype) -> Tensor | None:  # noqa: ANN401
     """Of an output layer that only multiplies."""
     hooks = head._forward_hooks or head._forward_pre_hooks
@@ -181,7 +190,7 @@ class _Head:
     def __call__(self, normed: Tensor) -> Tensor:
         states = normed * self._gain
         if self._weight is not None:
-            return states.to(self._dtype) @ self._weight.t()
+            return _product(states.to(self._dtype), self._weight)
         with autocast(states.device, "bfloat16" if self._dtype == torch.bfloat16 else "float32"):
             logits: Tensor = self._head(states)
         return logits

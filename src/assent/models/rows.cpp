@@ -344,6 +344,31 @@ void draw(const T *logits, const double *uniforms, int64_t count, int64_t vocabu
   });
 }
 
+// A product of few rows with a matrix of weights: each weight is read once, in half of the bytes if
+// it is bfloat16. One weight row is a unit of work.
+template <class T>
+void thin_product(const T *states, int64_t count, int64_t wide, const T *weights, int64_t out,
+                  T *into, int threads) {
+  share(out, wide * count, threads, [=](int64_t from, int64_t to) {
+    for (int64_t column = from; column < to; column++) {
+      const T *__restrict w = weights + column * wide;
+      for (int64_t row = 0; row < count; row++) {
+        const T *__restrict x = states + row * wide;
+        float lanes[4][16] = {}, sum = 0;
+        int64_t i = 0;
+        for (; i + 64 <= wide; i += 64)
+          for (int u = 0; u < 4; u++)
+            for (int lane = 0; lane < 16; lane++)
+              lanes[u][lane] += up(x[i + 16 * u + lane]) * up(w[i + 16 * u + lane]);
+        for (; i < wide; i++) sum += up(x[i]) * up(w[i]);
+        for (int lane = 0; lane < 16; lane++)
+          sum += (lanes[0][lane] + lanes[1][lane]) + (lanes[2][lane] + lanes[3][lane]);
+        put(into[row * out + column], sum);
+      }
+    }
+  });
+}
+
 // One new token a row: turn its query and key, remember key and value at `column`, and mix the
 // values of what it sees: columns before `lengths[row]`, and from `start` to `column`. WIDTH is that
 // of a head, 0 for one that is not known beforehand; at most WIDEST.
@@ -522,6 +547,15 @@ PUBLIC void assent_token_logprobs_backward(int half, const void *logits, const i
                                  vocabulary, temperature, static_cast<bf16 *>(of_logits), threads),
          token_logprobs_backward(static_cast<const float *>(logits), tokens, gradient, sums, count,
                                  vocabulary, temperature, static_cast<float *>(of_logits), threads))
+}
+
+PUBLIC void assent_thin_product(int half, const void *states, int64_t count, int64_t wide,
+                                const void *weights, int64_t out, void *into, int threads) {
+  EITHER(thin_product(static_cast<const bf16 *>(states), count, wide,
+                      static_cast<const bf16 *>(weights), out, static_cast<bf16 *>(into), threads),
+         thin_product(static_cast<const float *>(states), count, wide,
+                      static_cast<const float *>(weights), out, static_cast<float *>(into),
+                      threads))
 }
 
 PUBLIC void assent_draw(int half, const void *logits, const double *uniforms, int64_t count,

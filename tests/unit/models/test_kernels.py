@@ -187,6 +187,13 @@ def test_what_cannot_be_drawn_from_is_told(fast: Kernels, bad: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("wide", [5, 64, 150])
+def test_a_product_of_few_rows(fast: Kernels, dtype: torch.dtype, wide: int) -> None:
+    states, weights = normal(3, wide, dtype=dtype), normal(37, wide, dtype=dtype, seed=1)
+    near(fast.thin_product(states, weights), states.float() @ weights.float().t(), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("width", [6, 16, 32])
 def test_looking_back_is_attention_over_what_a_row_sees(
     fast: Kernels, dtype: torch.dtype, width: int
