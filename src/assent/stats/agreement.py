@@ -13,13 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse, stats
 
-from assent.stats.intervals import Interval, percentile_interval, wilson
+from assent.stats.intervals import Interval, percentile_interval, resampled_counts, wilson
 
 Level = Literal["nominal", "ordinal", "interval"]
 """What the numbers mean: names only, an order, or an order with distances."""
 
-_DRAWS = 500
-"""Bootstrap samples whose coincidences are held at a time."""
 _MOST_VALUES = 200
 """Distinct ratings: the coincidences of each pair of values are counted."""
 
@@ -105,12 +103,10 @@ def alpha_interval(
         raise ValueError(message)
     table = _coincidences(counts)
     point = float(_alphas(np.asarray(table.sum(axis=0)).reshape(1, -1), values, level)[0])
-    rng = np.random.default_rng(seed)
-    found = []
-    for start in range(0, resamples, _DRAWS):
-        size = min(_DRAWS, resamples - start)
-        drawn = rng.multinomial(units, np.full(units, 1 / units), size=size)
-        found.append(_alphas(np.asarray(table.T @ drawn.T).T, values, level, all_equal=1.0))
+    samples = resampled_counts(units, resamples=resamples, rng=np.random.default_rng(seed))
+    found = [
+        _alphas(np.asarray(table.T @ drawn.T).T, values, level, all_equal=1.0) for drawn in samples
+    ]
     draws = np.concatenate(found)
     return Agreement(point, percentile_interval(draws, coverage), units, int(counts.sum()))
 
@@ -133,12 +129,8 @@ def raw_agreement(
     per_item = counts.sum(axis=1)
     pairs = per_item * (per_item - 1) / 2
     same = (counts * (counts - 1) / 2).sum(axis=1)
-    rng = np.random.default_rng(seed)
-    found = []
-    for start in range(0, resamples, _DRAWS):
-        size = min(_DRAWS, resamples - start)
-        drawn = rng.multinomial(units, np.full(units, 1 / units), size=size)
-        found.append((drawn @ same) / (drawn @ pairs))
+    samples = resampled_counts(units, resamples=resamples, rng=np.random.default_rng(seed))
+    found = [(drawn @ same) / (drawn @ pairs) for drawn in samples]
     interval = percentile_interval(np.concatenate(found), coverage)
     return Agreement(float(same.sum() / pairs.sum()), interval, units, int(per_item.sum()))
 

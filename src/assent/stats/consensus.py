@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from assent.stats.intervals import Interval, percentile_interval
+from assent.stats.intervals import Interval, percentile_interval, resampled_counts
 
 
 class GroupAgreement(NamedTuple):
@@ -155,10 +155,10 @@ def group_agreement(
         message = f"no pair of annotators {where} rated the same item"
         raise ValueError(message)
     rng = np.random.default_rng(seed)
-    items = counts.shape[1]
-    drawn = rng.multinomial(items, np.full(items, 1 / items), size=resamples)
+    samples = resampled_counts(counts.shape[1], resamples=resamples, rng=rng)
+    resampled = np.concatenate([drawn @ counts.T for drawn in samples])
     with np.errstate(invalid="ignore", divide="ignore"):
-        draws = difference(drawn @ counts.T)
+        draws = difference(resampled)
     found = float(difference(totals))
     regrouped = np.array([float(difference(pairs(rng.permutation(dealt)).sum(axis=1)))
                           for _ in range(resamples)])  # fmt: skip

@@ -4,6 +4,7 @@ Resampling is over clusters where items are not independent (responses to one pr
 one fact): give one label an item. The same seed gives the same interval.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -160,6 +161,19 @@ def resampled_means(
             drawn[:, one] = rng.multinomial(len(one), np.full(len(one), 1 / len(one)), size=size)
         means[start : start + size] = (drawn @ totals.sums.T) / (drawn @ totals.counts)[:, None]
     return means
+
+
+def resampled_counts(
+    items: int, *, resamples: int, rng: np.random.Generator
+) -> Iterator[NDArray[np.int64]]:
+    """How often each item is in each bootstrap sample: blocks of (samples, items), 32 MB at most.
+
+    The blocks follow one another in the generator's stream, so their size changes no result.
+    """
+    rows = max(1, _CHUNK_CELLS // items)
+    for start in range(0, resamples, rows):
+        size = min(rows, resamples - start)
+        yield rng.multinomial(items, np.full(items, 1 / items), size=size)
 
 
 def _labels(labels: ArrayLike, items: int, name: str) -> NDArray[Any]:

@@ -1,5 +1,8 @@
 """Agreement coefficients against the packages that define them, and by hand."""
 
+import tracemalloc
+from collections.abc import Callable
+
 import krippendorff
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from assent.stats.agreement import (
+    Agreement,
     Level,
     accuracy_ceiling,
     alpha_interval,
@@ -119,3 +123,17 @@ def test_the_ceiling_holds_for_annotators_of_any_mixture() -> None:
         assert low - 1e-12 <= best <= high + 1e-12
     assert accuracy_ceiling(0.5) == (0.5, 0.5)
     assert accuracy_ceiling(1.0) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("interval", [alpha_interval, raw_agreement])
+def test_a_bootstrap_over_many_items_holds_a_few_samples_at_a_time(
+    interval: Callable[..., Agreement],
+) -> None:
+    ratings = np.random.default_rng(0).integers(2, size=(2, 20_000)).astype(float)
+    tracemalloc.start()
+    try:
+        interval(ratings, resamples=500)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 120e6, "500 samples of 20,000 items are 80 MB, and as much again as floats"
