@@ -1,195 +1,114 @@
-"""How the time of what depends on judgements grows with their number.
+"""How time and memory grow: with the model, the batch, the response and the judgements.
 
-    python benchmarks/growth.py OUT.json [--most 1000000] [--least 1000] [--plot OUT.svg]
+    python benchmarks/growth.py OUT.json OUT.md OUT.svg [--quick] [--only models|judgements]
+                                [--least 1000] [--most 1000000] [--seed 0]
 
-For 10^3, 10^4 … judgements: recording them, fixing them in a snapshot, reading its pairs, counting
-what there is, and the fits over annotators (Krippendorff's alpha, the accuracy of annotators held
-out of the consensus, Bradley-Terry strengths of a fixed number of policies). Processor seconds of
-one thread, so that other work on the machine hardly counts. The exponent is that of the last factor
-of ten: 1 is linear. Each row has a project of its own; it is deleted afterwards.
+A step of SFT, of a reward model, a PPO update and generation at five sizes of model, five batches
+and five lengths of response, one varied while the others stay (`DEFAULTS`); and what depends on
+judgements, at 1,000, 3,000, 10,000 and so on to 1,000,000 of them. Processor seconds of one thread,
+so that other work on the machine hardly counts: the median of three steps after one that warms up,
+or of three projects (one project of 300,000 judgements or more). Each point is a process of its
+own, and its memory is the peak above what the imports hold. A second call with the same OUT.json
+measures only what is missing.
 """
 
 import argparse
 import json
-import math
-import os
-import platform
-import shutil
 import sys
-import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import growth_judgements
+import growth_models
+import growth_table
+import kept
+import processes
 import torch
 
 from assent.config.files import write_file
-from assent.stats.agreement import krippendorff_alpha
-from assent.stats.consensus import held_out_accuracy
-from assent.stats.ranking import count_wins, fit_bradley_terry
-from assent.store import NewComparison, NewJudgement, NewModelVersion, NewResponse, Project
-from assent.types import Prompt
 
-BATCH, JUDGES, POLICIES, PROMPTS = 1000, 5, 20, 500
+GRID = {
+    "width": (96, 160, 256, 384, 608),  # 1.1, 2.5, 5.8, 12 and 29 million parameters
+    "batch": (8, 16, 32, 64, 128),
+    "length": (16, 32, 64, 128, 256),
+}
+DEFAULTS = {"width": 256, "batch": 16, "length": 32}
+"""What a model, its batch and its responses are where another of the three is varied."""
+QUICK_GRID = {"width": (32, 64), "batch": (2, 4), "length": (4, 8)}
+QUICK_DEFAULTS = {"width": 32, "batch": 2, "length": 4}
+REPEATS = 3
+ONCE_ABOVE = 200_000
+"""Judgements beyond which one project is made: it takes minutes."""
 
 
 def main() -> None:
-    """Measure every size and write what was found."""
+    """Measure what is missing and write what was found."""
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    asked.add_argument("out", type=Path)
-    asked.add_argument("--least", type=int, default=1_000)
+    for name in ("out", "table", "plot"):
+        asked.add_argument(name, type=Path)
+    asked.add_argument("--quick", action="store_true", help="small sizes, one repeat; a trial")
+    asked.add_argument("--only", choices=("models", "judgements"))
+    asked.add_argument("--least", type=int, default=1_000, help="judgements")
     asked.add_argument("--most", type=int, default=1_000_000)
-    asked.add_argument("--plot", type=Path)
+    asked.add_argument("--seed", type=int, default=0)
     given = asked.parse_args()
     torch.set_num_threads(1)
-    counts = [given.least]
-    while counts[-1] * 10 <= given.most:
-        counts.append(counts[-1] * 10)
-    seconds: dict[str, list[float]] = {}
-    sizes: list[int] = []
-    for count in counts:
-        found, size = measure(count)
-        sizes.append(size)
-        for name, spent in found.items():
-            seconds.setdefault(name, []).append(spent)
-        _say(f"{count:>9,} judgements: " + ", ".join(f"{n} {s:.3g} s" for n, s in found.items()))
-    report = {
-        "judgements": counts,
-        "processor_seconds": seconds,
-        "database_bytes": sizes,
-        "exponents": {name: exponent(counts, spent) for name, spent in seconds.items()},
-        "exponent_of_bytes": exponent(counts, [float(size) for size in sizes]),
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-        },
-        "measured_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-    write_file(given.out, json.dumps(report, indent=2) + "\n")
-    _say(json.dumps(report["exponents"], indent=2))
-    if given.plot:
-        draw(given.plot, counts, seconds)
-
-
-def exponent(counts: list[int], spent: list[float]) -> float | None:
-    """Over the last factor of ten; None where only one size was measured."""
-    if len(counts) == 1:
-        return None
-    return math.log(spent[-1] / spent[-2]) / math.log(counts[-1] / counts[-2])
-
-
-def measure(count: int) -> tuple[dict[str, float], int]:
-    """Processor seconds of everything at one number of judgements, and the database's size."""
-    root = Path(tempfile.mkdtemp(prefix="assent-growth-")) / "project"
-    found: dict[str, float] = {}
-
-    def timed(name: str, work: Callable[[], Any]) -> Any:  # noqa: ANN401
-        began = time.process_time()
-        result = work()
-        found[name] = time.process_time() - began
-        return result
-
-    try:
-        with Project.create(root, "schema_version = 1\n[world]\nkind = 'almanac'\n") as project:
-            store = project.store
-            comparisons = _comparisons(project, count)
-            judges = [store.add_annotator(f"judge {n}", "simulated") for n in range(JUDGES)]
-            timed("record", lambda: _record(store, comparisons, judges, count))
-            snapshot = timed("snapshot", lambda: store.take_snapshot("all"))
-            pairs = timed("read pairs", lambda: store.judged_pairs(snapshot.id))
-            assert len(pairs) == count
-            timed("count", store.counts)
-            size = (root / "assent.db").stat().st_size
-    finally:
-        shutil.rmtree(root.parent, ignore_errors=True)
-    drawn = np.random.default_rng(0)
-    items = -(-count // JUDGES)
-    ratings = (drawn.random((JUDGES, items)) < drawn.random(items)).astype(float)
-    timed("krippendorff alpha", lambda: krippendorff_alpha(ratings))
-    timed("held-out accuracy", lambda: held_out_accuracy(ratings, folds=JUDGES))
-    sides = drawn.integers(POLICIES, size=(count, 2))
-    sides[:, 1] = (sides[:, 0] + 1 + sides[:, 1] % (POLICIES - 1)) % POLICIES
-    scores = drawn.integers(3, size=count) / 2
-    timed(
-        "Bradley-Terry",
-        lambda: fit_bradley_terry(count_wins(sides[:, 0], sides[:, 1], scores, items=POLICIES)),
+    repeats = 1 if given.quick else REPEATS
+    grid, defaults = (QUICK_GRID, QUICK_DEFAULTS) if given.quick else (GRID, DEFAULTS)
+    result = kept.begin(
+        asked, given.out, repeats=repeats, defaults=defaults, prompt_tokens=growth_models.PROMPT
     )
-    return found, size
+    measured = result["seeds"].setdefault(str(given.seed), {"models": {}, "judgements": []})
+
+    def keep() -> None:
+        write_file(given.out, json.dumps(result, indent=2) + "\n")
+
+    if given.only != "judgements":
+        for job in growth_models.JOBS:
+            done = measured["models"].setdefault(job, [])
+            for point in points(grid, defaults):
+                if any(all(one[name] == point[name] for name in point) for one in done):
+                    continue
+                found = processes.apart(
+                    growth_models.measure, job=job, **point, repeats=repeats, seed=given.seed
+                )
+                done.append({**point, **found})
+                _say(f"{job} {point}: {found['processor_seconds']} s, {found['memory_mb']:.0f} MB")
+                keep()
+    if given.only != "models":
+        for count in counts(given.least, given.most):
+            for _ in range(left(measured["judgements"], count, repeats)):
+                found = processes.apart(growth_judgements.measure, count=count, seed=given.seed)
+                measured["judgements"].append({"count": count, **found})
+                _say(f"{count:,} judgements: {json.dumps(found['processor_seconds'])}")
+                keep()
+    growth_table.write(result, given.table, given.plot)
 
 
-def _comparisons(project: Project, count: int) -> list[str]:
-    """As many as every judge sees once."""
-    store = project.store
-    weights = project.root / "runs" / "folder"
-    weights.mkdir(parents=True)
-    (weights / "model.safetensors").write_text("weights")
-    kept = project.artifacts.adopt_folder(weights, "checkpoints", "sft")
-    model = store.add_model_version(
-        NewModelVersion(stage="sft", name="sft", weights_sha256=kept.sha256, path=kept.path)
-    )
-    sampler = store.add_sampler(model.id, {"temperature": 1.0}, "transformers")
-    prompts = store.add_prompts([Prompt(text=f"What is bridge {n}?") for n in range(PROMPTS)])
-    found: list[str] = []
-    for start in range(0, -(-count // JUDGES), BATCH):
-        numbers = range(start, min(start + BATCH, -(-count // JUDGES)))
-        said = store.add_responses(
-            [
-                NewResponse(
-                    prompt_id=prompts[n % PROMPTS], text=f"It is of stone, {n}, side {side}.",
-                    sampler_id=sampler, seed=n, logprob_sum=-1.5, token_count=12,
-                    finish_reason="stop",
-                )
-                for n in numbers
-                for side in (0, 1)
-            ]
-        )  # fmt: skip
-        found += store.add_comparisons(
-            [
-                NewComparison(
-                    prompt_id=prompts[n % PROMPTS], first_response_id=said[2 * place],
-                    second_response_id=said[2 * place + 1], shown_order="first_left",
-                    purpose="reward",
-                )
-                for place, n in enumerate(numbers)
-            ]
-        )  # fmt: skip
+def points(grid: dict[str, tuple[int, ...]], defaults: dict[str, int]) -> list[dict[str, int]]:
+    """One thing varied at a time; the default that all three share is there once."""
+    found: list[dict[str, int]] = []
+    for name, values in grid.items():
+        for value in values:
+            point = {**defaults, name: value}
+            if point not in found:
+                found.append(point)
     return found
 
 
-def _record(store: Any, comparisons: list[str], judges: list[str], count: int) -> None:  # noqa: ANN401
-    left = count
-    for judge in judges:
-        for start in range(0, len(comparisons), BATCH):
-            part = comparisons[start : start + BATCH][:left]
-            left -= len(part)
-            store.record_judgements(
-                [
-                    NewJudgement(
-                        comparison_id=comparison, annotator_id=judge, verdict="second",
-                        seconds_spent=2.5, idempotency_key=f"judgement {comparison}",
-                    )
-                    for comparison in part
-                ]
-            )  # fmt: skip
+def counts(least: int, most: int) -> list[int]:
+    """Two a power of ten, evenly apart but for rounding: 1,000, 3,000, 10,000, 30,000."""
+    found, power = [], 1
+    while power <= most:
+        found += [count for count in (power, 3 * power) if least <= count <= most]
+        power *= 10
+    return found
 
 
-def draw(file: Path, counts: list[int], seconds: dict[str, list[float]]) -> None:
-    """Both axes in powers of ten, and a dotted line for what is linear."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot()
-    for name, spent in seconds.items():
-        axes.loglog(counts, spent, marker="o", label=name)
-    first = max(spent[0] for spent in seconds.values())
-    axes.loglog(counts, [first * n / counts[0] for n in counts], "k:", label="linear")
-    axes.set_xlabel("judgements")
-    axes.set_ylabel("processor seconds")
-    axes.legend(fontsize="small")
-    figure.savefig(file)
+def left(done: list[dict[str, Any]], count: int, repeats: int) -> int:
+    """How often a number of judgements is still to be measured."""
+    wanted = 1 if count > ONCE_ABOVE else repeats
+    return wanted - sum(one["count"] == count for one in done)
 
 
 def _say(text: str) -> None:
