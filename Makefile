@@ -71,8 +71,8 @@ bench-quick: setup $(PEERS)/trl-ppo ## seven of those rows, two turns each; 10 m
 $(PEERS)/trl-ppo: | $(PEERS)/.installed
 	$(PEERS)/bin/python -m pip install --quiet --no-deps --target $@ trl==1.12.0
 
-growth: setup ## time of store, snapshots and annotator fits against the number of judgements
-	$(BIN)/python benchmarks/growth.py benchmarks/results/growth.json
+growth: setup ## time and memory against model, batch, response and judgements; 20 minutes of one core
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/growth.py build/growth/growth.json build/growth/growth.md build/growth/growth.svg
 
 lint: setup ## ruff: style and likely mistakes
 	$(BIN)/ruff check .

@@ -24,6 +24,7 @@ from assent.config.files import write_file
 from assent.stats.intervals import Interval
 
 AXES = {"width": "parameters", "batch": "batch", "length": "response tokens"}
+NAMES = {"sft": "SFT step", "reward": "reward-model step", "ppo": "PPO update"}
 JUDGEMENTS = "judgements"
 SMALL_MB = 16.0
 """Memory that never exceeds this has no exponent: it is the allocator's."""
@@ -112,7 +113,7 @@ def _of_models(
         key=lambda one: int(one[axis]),
     )
     return Series(
-        job,
+        NAMES.get(job, job),
         AXES[axis],
         [float(one["parameters" if axis == "width" else axis]) for one in kept],
         [float(np.median(one["processor_seconds"])) for one in kept],
@@ -175,31 +176,46 @@ def draw(result: dict[str, Any], file: Path) -> None:
     figure = Figure(figsize=(3.2 * len(columns), 6.4), layout="constrained")
     panels = figure.subplots(2, len(columns), sharex="col", squeeze=False)
     for column, against in enumerate(columns):
-        of_column = [one for one in found if one.against == against]
         top, bottom = panels[:, column]
-        _panel(top, of_column, lambda one: one.seconds)
+        of_column = [one for one in found if one.against == against]
+        coloured = dict(zip((one.name for one in of_column), COLOURS, strict=False))
         large = [one for one in of_column if memory_exponent(one)]
-        _panel(bottom, large, lambda one: one.memory_mb)
+        _panel(top, of_column, coloured, lambda one: one.seconds)
+        _panel(bottom, large, coloured, lambda one: one.memory_mb)
         bottom.set_xlabel(against)
-        top.legend(fontsize=7, frameon=False, loc="upper left")
-        top.set_ylim(top=top.get_ylim()[1] * (60 if against == JUDGEMENTS else 12))
+        if against in (AXES["batch"], AXES["length"]):
+            sizes = of_column[0].sizes
+            bottom.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
+            bottom.minorticks_off()
     panels[0, 0].set_ylabel("processor seconds")
     panels[1, 0].set_ylabel("memory at the peak, MB")
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, metadata={"Date": None})
 
 
-def _panel(axes: Axes, series: Sequence[Series], value: Callable[[Series], list[float]]) -> None:
-    for place, one in enumerate(series):
+def _panel(
+    axes: Axes,
+    series: Sequence[Series],
+    coloured: dict[str, str],
+    value: Callable[[Series], list[float]],
+) -> None:
+    """Lines with their exponents, and the dotted slope of what is linear."""
+    if not series:
+        axes.set_axis_off()
+        return
+    for one in series:
         spent = value(one)
         label = f"{one.name} {fit_exponent(one.sizes, spent).value:.2f}"
-        colour = COLOURS[place % len(COLOURS)]
+        colour = coloured[one.name]
         axes.loglog(one.sizes, spent, marker="o", markersize=3, color=colour, label=label)
-    if series:
-        first = max(series, key=lambda one: value(one)[-1])
-        last = value(first)[-1]
-        line = [last * size / first.sizes[-1] for size in first.sizes]
-        axes.loglog(first.sizes, line, "k:", linewidth=1, label="linear")
+    largest = max(series, key=lambda one: value(one)[-1])
+    end = value(largest)[-1]
+    line = [end * size / largest.sizes[-1] for size in largest.sizes]
+    axes.loglog(largest.sizes, line, "k:", linewidth=1, label="linear")
+    low, high = axes.get_ylim()
+    # Room for the legend above the lines: as many tenths of the height as it has lines and a half.
+    axes.set_ylim(low, high * (high / low) ** (0.085 * (len(series) + 1.5)))
+    axes.legend(fontsize=7, frameon=False, loc="upper left")
     axes.grid(visible=True, alpha=0.25)
 
 

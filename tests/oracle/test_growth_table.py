@@ -1,6 +1,9 @@
 """The exponents that benchmarks/growth_table.py fits, on powers that were planted."""
 
 import importlib
+import json
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -82,3 +85,22 @@ def test_a_series_varies_one_thing_and_takes_medians(made: ModuleType) -> None:
     assert "| record | judgements, 100 to 1,000 | 2 to 20 | 1.00 | 1.00 | 1 to 1 | - | - |" in (
         made.table(result)
     )
+
+
+@pytest.mark.slow
+def test_a_second_run_measures_only_what_is_missing(tmp_path: Path) -> None:
+    files = [str(tmp_path / name) for name in ("out.json", "out.md", "out.svg")]
+
+    def run(most: int) -> dict[str, Any]:
+        command = [sys.executable, str(BENCHMARKS / "growth.py"), *files, "--quick"]
+        subprocess.run([*command, "--least", "100", "--most", str(most)], check=True)
+        found: dict[str, Any] = json.loads(Path(files[0]).read_text("utf-8"))["seeds"]["0"]
+        return found
+
+    first, again = run(100), run(300)
+    assert [len(points) for points in first["models"].values()] == [4, 4, 4, 4]
+    assert again["models"] == first["models"]
+    assert again["judgements"][:1] == first["judgements"]
+    assert [one["count"] for one in again["judgements"]] == [100, 300]
+    assert "| PPO update | batch, 2 to 4 |" in Path(files[1]).read_text("utf-8")
+    assert Path(files[2]).read_text("utf-8").startswith("<?xml")
