@@ -126,8 +126,8 @@ class Candidates:
         """The same prompts and answers, with tokens between each answer and its end."""
         if suffix not in self._suffixed:
             packed = {
-                id(answers): AnswerTree.build([[*ids[:-1], *suffix, ids[-1]] for ids in answers])
-                for answers in self._answers
+                number: AnswerTree.build([[*ids[:-1], *suffix, ids[-1]] for ids in answers])
+                for number, answers in {id(one): one for one in self._answers}.items()
             }
             other = copy(self)
             other._trees = [packed[id(answers)] for answers in self._answers]

@@ -130,6 +130,26 @@ def test_rewards_after_a_suffix_are_those_of_the_reward_model_on_text() -> None:
     torch.testing.assert_close(candidates.rewards(model), plain)  # nothing of it stays behind
 
 
+def test_equal_lists_of_answers_are_packed_once_with_a_suffix_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    built: list[int] = []
+    build = AnswerTree.build
+
+    def counted(answers: list[list[int]]) -> AnswerTree:
+        built.append(len(answers))
+        return build(answers)
+
+    monkeypatch.setattr(AnswerTree, "build", counted)
+    same = [[" one", " two"]] * 3 + [[" three", " four"]] * 2
+    candidates = Candidates(TOKENIZER, [f"Q{n}:" for n in range(5)], same)
+    assert built == [2, 2]
+    model = reward_model("llama", vocabulary=len(TOKENIZER))
+    reading = ResponseEnd(TOKENIZER, SUFFIX)
+    TextReward(model, TOKENIZER, reading=reading).over(candidates)
+    assert built == [2] * 4
+
+
 @pytest.mark.parametrize("most_nodes", [1, 3, 40, 10_000])
 def test_a_tree_cut_anywhere_holds_each_answer_whole(most_nodes: int) -> None:
     sequences = [[2, 3, 1], [2, 1], [2, 3, 4, 1], [5, 1], [1]]
