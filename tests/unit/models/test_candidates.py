@@ -141,8 +141,9 @@ def test_equal_lists_of_answers_are_packed_once_with_a_suffix_too(
         return build(answers)
 
     monkeypatch.setattr(AnswerTree, "build", counted)
-    same = [[" one", " two"]] * 3 + [[" three", " four"]] * 2
-    candidates = Candidates(TOKENIZER, [f"Q{n}:" for n in range(5)], same)
+    prompts, texts = almanac(2, every=30)
+    same = [texts[0][:2]] * 3 + [texts[0][2:4]] * 2
+    candidates = Candidates(TOKENIZER, [prompts[0]] * 5, same)
     assert built == [2, 2]
     model = reward_model("llama", vocabulary=len(TOKENIZER))
     reading = ResponseEnd(TOKENIZER, SUFFIX)
