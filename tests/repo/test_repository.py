@@ -25,6 +25,7 @@ LOCK = [
 
 # Loaded by name: the driver by SQLAlchemy, tensorboard by torch. The others wait for their rooms.
 NOT_IMPORTED = {
+    "ziglang",
     "psycopg",
     "datasets",
     "ray",
