@@ -210,7 +210,7 @@ class Kernels:
     def thin_product(
         self, states: Float[Tensor, "row wide"], weights: Float[Tensor, "out wide"]
     ) -> Float[Tensor, "row out"]:
-        """Product of a few rows with weights transposed, for which reading the weights is all that counts."""
+        """Product of a few rows with weights transposed: reading the weights is all that counts."""
         assert states.dtype == weights.dtype
         states = states.contiguous()
         assert weights.is_contiguous()
