@@ -18,7 +18,7 @@ ENCODER := 0.1.0
 # One thread a process: runs repeat to the last bit, and two test workers do not fight over cores.
 test test-all cover: export OMP_NUM_THREADS = 1
 
-.PHONY: help setup demo real peers bench bench-quick growth test test-all lint types layers cover fmt docs lock clean
+.PHONY: help setup demo real peers bench bench-quick bench-gold growth test test-all lint types layers cover fmt docs lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ bench: setup $(PEERS)/trl-ppo ## every job beside TRL's, in turns; under two hou
 
 bench-quick: setup $(PEERS)/trl-ppo ## seven of those rows, two turns each; 10 minutes
 	$(BIN)/python benchmarks/peers/run.py build/bench/quick.json --quick
+
+bench-gold: setup $(PEERS)/trl-ppo ## PPO to the same gold beside TRL's, and with a value model; under an hour
+	OMP_NUM_THREADS=1 PYTHONPATH=src:benchmarks $(BIN)/python benchmarks/peers/gold.py benchmarks/results/peers_gold.json --work build/gold
 
 # PPO left TRL after 1.12; that version is looked at by PPO's rows alone.
 $(PEERS)/trl-ppo: | $(PEERS)/.installed
