@@ -4,13 +4,15 @@ Runs in Assent's environment; `gold.py` starts it.
 """
 
 import argparse
+import json
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
-from laps import Laps
+from laps import Laps, TimeUp
 
 from assent.config.ppo import PpoSettings, SeparateValue
 from assent.models.loading import load_causal_lm
@@ -45,13 +47,23 @@ class _Laps:
         self._laps.lap(self._policy)
 
 
-def settings_of(given: PpoSettings, value: str, updates: int | None) -> PpoSettings:
-    """The project's own, but for the value model and, in a quick run, the number of updates."""
-    changed: dict[str, object] = {}
-    if value == "separate":
+def settings_of(given: PpoSettings, arm: str, peer: Mapping[str, Any] | None) -> PpoSettings:
+    """The project's own; with a value model; or those of the peer, in our words."""
+    changed: dict[str, Any] = {}
+    if arm == "separate":
         changed["value_model"] = SeparateValue()
-    if updates is not None:
-        changed["updates"] = updates
+    if peer is not None:
+        steps = peer["epochs"] * peer["minibatches"]
+        changed = {
+            "updates": peer["updates"], "rollouts_per_update": peer["batch"],
+            "epochs": peer["epochs"], "minibatches": peer["minibatches"],
+            "kl": {"kind": "fixed", "coef": peer["kl_coef"]}, "gae_lambda": peer["lam"],
+            "precision": "bfloat16" if peer["precision"] == "bf16" else "float32",
+            "optimiser": {
+                "lr": peer["lr"], "eps": peer["eps"], "betas": (0.9, peer["beta2"]),
+                "schedule": "constant", "warmup_steps": peer["warmup"] * steps,
+            },
+        }  # fmt: skip
     return PpoSettings.model_validate({**given.model_dump(), **changed})
 
 
@@ -60,8 +72,9 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("project", type=Path)
     asked.add_argument("out", type=Path)
-    asked.add_argument("--value", choices=["shared", "separate"], required=True)
-    asked.add_argument("--updates", type=int, help="those of the settings if left out")
+    asked.add_argument("--arm", choices=["ours", "separate", "matched"], required=True)
+    asked.add_argument("--peer", type=json.loads, help="settings of TRL, as JSON; for `matched`")
+    asked.add_argument("--most-updates", type=int, required=True)
     for name in ("threads", "dense", "stride"):
         asked.add_argument(f"--{name}", type=int, required=True)
     given = asked.parse_args()
@@ -69,13 +82,17 @@ def main() -> None:
     with (
         open_workspace(given.project, SilentProgress(), alone=False) as workspace,
         tempfile.TemporaryDirectory() as folder,
+        suppress(TimeUp),
     ):
         start, reward = workspace.version_of("sft"), workspace.version_of("round-1-reward")
         assert start is not None, "gold.py has made it"
         assert reward is not None, "gold.py has made it"
-        settings = settings_of(workspace.settings.ppo, given.value, given.updates)
+        settings = settings_of(workspace.settings.ppo, given.arm, given.peer)
         prompts = train_prompts(workspace)
         policy = workspace.model(start)
+        laps = Laps(
+            given.out, dense=given.dense, stride=given.stride, most_updates=given.most_updates
+        )
         train_ppo(
             policy,
             load_causal_lm(workspace.path(start), workspace.device),
@@ -86,7 +103,7 @@ def main() -> None:
             RunFolder(Path(folder) / "run"),
             seed=derive_seed(workspace.seed, RUN),
             mix=prompt_mix(workspace, [prompt.kind for prompt in prompts], RUN),
-            progress=_Laps(Laps(given.out, dense=given.dense, stride=given.stride), policy),
+            progress=_Laps(laps, policy),
         )
 
 

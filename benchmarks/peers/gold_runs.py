@@ -28,10 +28,13 @@ from assent.types import SilentProgress
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-DENSE, STRIDE = 12, 12
+DENSE, STRIDE = 12, 10
 """A policy is kept after each of so many updates, then after every so many."""
 LONGEST = 400
 """Updates of the peer at most; the seconds end it before."""
+UPDATES = {"ours": 20, "matched": 12, "separate": 12}
+"""Of our runs, after which they are left; the schedule is that of the whole run."""
+QUICK = 4
 CHECKED = 64
 """Texts whose rewards both sides must find alike."""
 FIGURES = ("kl_nats", "gold_mean", "proxy_mean", "grammar_mass")
@@ -47,11 +50,6 @@ class Plan:
     quick: bool
     annotator: str
     judgements: int
-
-    @property
-    def updates(self) -> int | None:
-        """Of our runs; those of the settings if None."""
-        return 4 if self.quick else None
 
 
 class Instrument:
@@ -111,16 +109,18 @@ class Project:
             self.given = self._given(workspace)
             self._instrument = Instrument(workspace)
 
-    def ours(self, value: str) -> dict[str, Any]:
-        """PPO of Assent."""
+    def ours(self, arm: str, peer: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """PPO of Assent, as it comes, with a value model, or with the peer's settings."""
         plan = self.plan
+        most = QUICK if plan.quick else UPDATES[arm]
         with tempfile.TemporaryDirectory() as folder:
             command = [
                 sys.executable, str(HERE / "gold_ours.py"), str(self.root), folder,
-                "--value", value, "--threads", str(plan.threads), "--dense", str(DENSE),
-                "--stride", str(STRIDE),
-                *(["--updates", str(plan.updates)] if plan.updates else []),
+                "--arm", arm, "--threads", str(plan.threads), "--dense", str(DENSE),
+                "--stride", str(STRIDE), "--most-updates", str(most),
             ]  # fmt: skip
+            if peer is not None:
+                command += ["--peer", json.dumps({**peer, "updates": LONGEST})]
             environment = dict(os.environ, PYTHONPATH=str(ROOT / "src"))
             _run(command, environment, plan.threads)
             return self._found(Path(folder))
@@ -131,7 +131,7 @@ class Project:
         with tempfile.TemporaryDirectory() as folder:
             given = {
                 **self.given, "settings": settings, "seed": self.seed, "threads": plan.threads,
-                "updates": plan.updates or LONGEST, "dense": DENSE, "stride": STRIDE,
+                "updates": QUICK if plan.quick else LONGEST, "dense": DENSE, "stride": STRIDE,
                 "most_seconds": most_seconds,
             }  # fmt: skip
             file = Path(folder) / "given.json"

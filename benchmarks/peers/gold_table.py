@@ -17,7 +17,7 @@ from crossings import (
 
 from assent.stats.intervals import mean_interval
 
-ARMS = ("ours", "theirs", "separate")
+ARMS = ("ours", "theirs", "matched", "separate")
 SHARE, SLACK = 0.9, 1.1
 KLS, MARGIN = (0.25, 0.5, 1.0, 1.5), 0.03
 READINGS = {
@@ -47,11 +47,33 @@ def ratios(seeds: Sequence[Mapping[str, Any]]) -> dict[str, list[Ratio]]:
         found["declared"].append(seconds_ratio(ours_at(ours, SHARE), peer, slack=SLACK))
         found["half"].append(seconds_ratio(ours_at(ours, 0.5), peer, slack=SLACK))
         found["any_kl"].append(seconds_ratio(ours_at(ours, SHARE), peer, slack=float("inf")))
-        smaller = min((target_gold(points, SHARE) or float("-inf")) for points in (ours, peer))
-        at = first_crossing(ours, smaller)
-        assert at is not None, "our peak is no lower"
-        found["smaller_peak"].append(seconds_ratio(at, peer, slack=float("inf")))
+        target = target_gold(peer, SHARE)
+        at = first_crossing(ours, target) if target is not None else None
+        if at is None or at.gold >= ours_at(ours, SHARE).gold:  # ours is the smaller rise
+            found["smaller_peak"].append(found["any_kl"][-1])
+        else:
+            found["smaller_peak"].append(seconds_ratio(at, peer, slack=float("inf")))
     return found
+
+
+def of_matched(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Ours with TRL's settings: its seconds to the same target over ours, TRL's update over its."""
+    to_target = [
+        seconds_ratio(ours_at(one["ours"]["points"], SHARE), one["matched"]["points"], slack=SLACK)
+        for one in seeds
+    ]
+    updates = [
+        Ratio(_an_update(one["theirs"]) / _an_update(one["matched"]), is_bound=False)
+        for one in seeds
+    ]
+    return {
+        "to_our_target": {"by_seed": to_target, **mean_ratio(to_target)},
+        "an_update": {"by_seed": updates, **mean_ratio(updates)},
+    }
+
+
+def _an_update(run: Mapping[str, Any]) -> float:
+    return float(run["processor_seconds"] / run["updates"])
 
 
 def of_value_models(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -73,15 +95,20 @@ def of_value_models(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             found[name]["interval"] = list(mean_interval(values))
     if len(seeds) > 1:
         found["verdict"] = verdict(*found["gold_mean"]["interval"], MARGIN)
-    costs = [one["separate"]["processor_seconds"] / one["ours"]["processor_seconds"]
-             for one in seeds]  # fmt: skip
-    found["seconds_ratio"] = mean_ratio([Ratio(one, is_bound=False) for one in costs])
+    costs = [_seconds_at_end(one["separate"], one["ours"]) for one in seeds]
+    found["seconds_ratio"] = mean_ratio(costs)
     crossed = []
     for one in seeds:
         ours = ours_at(one["ours"]["points"], SHARE)
         crossed.append(seconds_ratio(ours, one["separate"]["points"], slack=SLACK))
     found["to_our_target"] = {"by_seed": crossed, **mean_ratio(crossed)}
     return found
+
+
+def _seconds_at_end(separate: Mapping[str, Any], shared: Mapping[str, Any]) -> Ratio:
+    """Of as many updates of both as the separate one has made."""
+    same = next(one for one in shared["points"] if one["update"] == separate["updates"])
+    return Ratio(separate["processor_seconds"] / same["processor_seconds"], is_bound=False)
 
 
 def summary(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -91,6 +118,7 @@ def summary(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "ratios": {
             name: {"by_seed": each, **mean_ratio(each)} for name, each in ratios(seeds).items()
         },
+        "matched": of_matched(seeds),
         "value_models": of_value_models(seeds),
     }
 
@@ -99,25 +127,39 @@ def table(result: Mapping[str, Any]) -> str:
     """A row a seed, and the means."""
     lines = [
         "| seed | gold: start, our peak, target | KL there | ours, s (updates) | TRL, s (updates) "
-        "| ratio | separate, s (updates) |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| ratio | matched, s (updates) | separate, s (updates) |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for number, seed in finished(result).items():
         points = seed["ours"]["points"]
         at = ours_at(points, SHARE)
         peer = first_crossing(seed["theirs"]["points"], at.gold, SLACK * at.kl_nats)
-        apart = first_crossing(seed["separate"]["points"], at.gold, SLACK * at.kl_nats)
+        others = (
+            _took(first_crossing(seed[arm]["points"], at.gold, SLACK * at.kl_nats), seed[arm])
+            for arm in ("matched", "separate")
+        )
         ratio = seconds_ratio(at, seed["theirs"]["points"], slack=SLACK)
         golds = [one["gold_mean"] for one in points]
         lines.append(
             f"| {number} | {golds[0]:.3f}, {max(golds):.3f}, {at.gold:.3f} | {at.kl_nats:.2f} "
             f"| {at.seconds:.1f} ({at.updates:.1f}) | {_took(peer, seed['theirs'])} "
-            f"| {times(ratio)} | {_took(apart, seed['separate'])} |"
+            f"| {times(ratio)} | {' | '.join(others)} |"
         )
     found = result["summary"]
-    lines += ["", "| TRL's seconds over ours | by seed | mean [95 %] |", "| --- | --- | --- |"]
+    lines += [
+        "",
+        "| TRL's seconds over ours, but for the last two rows | by seed | mean [95 %] |",
+        "| --- | --- | --- |",
+    ]
     for name, title in READINGS.items():
         one = found["ratios"][name]
+        each = ", ".join(times(Ratio(*ratio)) for ratio in one["by_seed"])
+        lines.append(f"| {title} | {each} | {_mean(one)} |")
+    for key, title in (
+        ("to_our_target", "ours with TRL's settings, over ours, to our target"),
+        ("an_update", "TRL's update over ours at TRL's settings"),
+    ):
+        one = found["matched"][key]
         each = ", ".join(times(Ratio(*ratio)) for ratio in one["by_seed"])
         lines.append(f"| {title} | {each} | {_mean(one)} |")
     values = found["value_models"]
@@ -131,8 +173,8 @@ def table(result: Mapping[str, Any]) -> str:
         lines.append(f"| {title} | {each} | {values[name]['mean']:+.3f}{spread} |")
     lines += [
         "",
-        f"Gold, at a margin of {MARGIN}: {values.get('verdict', 'one seed')}. Seconds of a whole "
-        f"run, separate over shared: {_mean(values['seconds_ratio'])}; to our target: "
+        f"Gold, at a margin of {MARGIN}: {values.get('verdict', 'one seed')}. Seconds of as many "
+        f"updates, separate over shared: {_mean(values['seconds_ratio'])}; to our target: "
         f"{_mean(values['to_our_target'])}.",
     ]
     return "\n".join(lines) + "\n"

@@ -33,6 +33,7 @@ from transformers import (
     AutoTokenizer,
     PreTrainedModel,
     TrainerCallback,
+    set_seed,
 )
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
@@ -160,6 +161,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(given["threads"])
+    set_seed(given["seed"])  # the order of minibatches comes from numpy, which TRL does not seed
     laps = Laps(
         arguments.out, dense=given["dense"], stride=given["stride"],
         most_seconds=given["most_seconds"],

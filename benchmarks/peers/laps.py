@@ -4,6 +4,7 @@ Imported in the peer's environment too, so it imports nothing of Assent.
 """
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ LAPS = "laps.json"
 
 
 class TimeUp(Exception):
-    """The run has used the seconds that it was given."""
+    """The run has used what it was given, and is not needed any longer."""
 
 
 class Laps:
@@ -24,14 +25,21 @@ class Laps:
         folder: where policies and `laps.json` go.
         dense: after each of so many updates the policy is kept, then after every `stride`th.
         stride: see `dense`.
-        most_seconds: processor seconds after which `lap` raises `TimeUp`; None for no end.
+        most_seconds: processor seconds after which `lap` raises `TimeUp`.
+        most_updates: updates after which it does.
     """
 
     def __init__(
-        self, folder: Path, *, dense: int, stride: int, most_seconds: float | None = None
+        self,
+        folder: Path,
+        *,
+        dense: int,
+        stride: int,
+        most_seconds: float = math.inf,
+        most_updates: float = math.inf,
     ) -> None:
         self.folder, self.dense, self.stride = folder, dense, stride
-        self.most_seconds = most_seconds
+        self.most_seconds, self.most_updates = most_seconds, most_updates
         self.laps: list[dict[str, Any]] = []
         self._spent = self._spent_processor = 0.0
         self._began = self._began_processor = 0.0
@@ -46,13 +54,13 @@ class Laps:
         """An update is done: stop the clock, keep the policy where it is due, let it run on.
 
         Raises:
-            TimeUp: the seconds are used up.
+            TimeUp: seconds or updates are used up.
         """
         self._spent += time.perf_counter() - self._began
         self._spent_processor += time.process_time() - self._began_processor
         update = len(self.laps)
         self._keep(update, policy)
-        if self.most_seconds is not None and self._spent_processor >= self.most_seconds:
+        if self._spent_processor >= self.most_seconds or update >= self.most_updates:
             raise TimeUp
         self._run()
 
