@@ -20,7 +20,8 @@ class Crossing(NamedTuple):
     seconds: float
     """Of processor time."""
     updates: float
-    gold: float
+    level: float
+    """Of gold or whatever was asked for, as it is then."""
     kl_nats: float
 
 
@@ -31,19 +32,19 @@ class Ratio(NamedTuple):
     is_bound: bool
 
 
-def target_gold(points: Sequence[Point], share: float) -> float | None:
+def target_of(points: Sequence[Point], share: float, name: str = "gold_mean") -> float | None:
     """Gold at a share of the rise from the first point to the highest; None if it never rose."""
-    golds = [float(one["gold_mean"]) for one in points]
-    rise = max(golds) - golds[0]
-    return golds[0] + share * rise if rise > 0 else None
+    found = [float(one[name]) for one in points]
+    rise = max(found) - found[0]
+    return found[0] + share * rise if rise > 0 else None
 
 
 def first_crossing(
-    points: Sequence[Point], gold: float, most_kl: float = math.inf
+    points: Sequence[Point], level: float, most_kl: float = math.inf, name: str = "gold_mean"
 ) -> Crossing | None:
     """The first moment with at least this gold at no more than this KL; None if there is none."""
     for before, after in pairwise(points):
-        risen = _at_least(before["gold_mean"], after["gold_mean"], gold)
+        risen = _at_least(before[name], after[name], level)
         near = _at_least(-before["kl_nats"], -after["kl_nats"], -most_kl)
         if risen is None or near is None:
             continue
@@ -51,8 +52,8 @@ def first_crossing(
         if share <= min(risen[1], near[1]):
             return Crossing(
                 *(
-                    _between(before[name], after[name], share)
-                    for name in ("processor_seconds", "update", "gold_mean", "kl_nats")
+                    _between(before[one], after[one], share)
+                    for one in ("processor_seconds", "update", name, "kl_nats")
                 )
             )
     return None
@@ -82,9 +83,11 @@ def _at_least(before: float, after: float, level: float) -> tuple[float, float] 
     return (share, 1.0) if after >= level else (0.0, share)
 
 
-def seconds_ratio(ours: Crossing, peer: Sequence[Point], *, slack: float) -> Ratio:
+def seconds_ratio(
+    ours: Crossing, peer: Sequence[Point], *, slack: float, name: str = "gold_mean"
+) -> Ratio:
     """How many times our seconds the peer took to our gold at `slack` times our KL, or a bound."""
-    found = first_crossing(peer, ours.gold, slack * ours.kl_nats)
+    found = first_crossing(peer, ours.level, slack * ours.kl_nats, name)
     if found is not None:
         return Ratio(found.seconds / ours.seconds, is_bound=False)
     return Ratio(float(peer[-1]["processor_seconds"]) / ours.seconds, is_bound=True)

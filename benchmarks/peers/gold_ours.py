@@ -48,7 +48,7 @@ class _Laps:
 
 
 def settings_of(given: PpoSettings, arm: str, peer: Mapping[str, Any] | None) -> PpoSettings:
-    """The project's own; with a value model; or those of the peer, in our words."""
+    """The project's own; with a value model; or those of the peer, but for precision."""
     changed: dict[str, Any] = {}
     if arm == "separate":
         changed["value_model"] = SeparateValue()
@@ -58,7 +58,6 @@ def settings_of(given: PpoSettings, arm: str, peer: Mapping[str, Any] | None) ->
             "updates": peer["updates"], "rollouts_per_update": peer["batch"],
             "epochs": peer["epochs"], "minibatches": peer["minibatches"],
             "kl": {"kind": "fixed", "coef": peer["kl_coef"]}, "gae_lambda": peer["lam"],
-            "precision": "bfloat16" if peer["precision"] == "bf16" else "float32",
             "optimiser": {
                 "lr": peer["lr"], "eps": peer["eps"], "betas": (0.9, peer["beta2"]),
                 "schedule": "constant", "warmup_steps": peer["warmup"] * steps,

@@ -11,7 +11,7 @@ from crossings import (
     first_crossing,
     mean_ratio,
     seconds_ratio,
-    target_gold,
+    target_of,
     verdict,
 )
 
@@ -25,16 +25,17 @@ READINGS = {
     "half": "half of our rise, at 1.1 times our KL",
     "smaller_peak": ".9 of the smaller rise of both, at any KL",
     "any_kl": ".9 of our rise, at any KL",
+    "proxy": "half of our rise in proxy, at 1.1 times our KL (added after seed 0 was seen)",
 }
 
 
-def ours_at(points: Sequence[Mapping[str, Any]], share: float) -> Crossing:
+def ours_at(points: Sequence[Mapping[str, Any]], share: float, name: str = "gold_mean") -> Crossing:
     """Our run where it first has a share of its own rise."""
-    target = target_gold(points, share)
+    target = target_of(points, share, name)
     if target is None:
-        message = "gold never rose above the SFT policy's: there is nothing to compare"
+        message = f"{name} never rose above the SFT policy's: there is nothing to compare"
         raise SystemExit(message)
-    found = first_crossing(points, target)
+    found = first_crossing(points, target, name=name)
     assert found is not None, "the peak is a point of the run"
     return found
 
@@ -47,12 +48,14 @@ def ratios(seeds: Sequence[Mapping[str, Any]]) -> dict[str, list[Ratio]]:
         found["declared"].append(seconds_ratio(ours_at(ours, SHARE), peer, slack=SLACK))
         found["half"].append(seconds_ratio(ours_at(ours, 0.5), peer, slack=SLACK))
         found["any_kl"].append(seconds_ratio(ours_at(ours, SHARE), peer, slack=float("inf")))
-        target = target_gold(peer, SHARE)
+        target = target_of(peer, SHARE)
         at = first_crossing(ours, target) if target is not None else None
-        if at is None or at.gold >= ours_at(ours, SHARE).gold:  # ours is the smaller rise
+        if at is None or at.level >= ours_at(ours, SHARE).level:  # ours is the smaller rise
             found["smaller_peak"].append(found["any_kl"][-1])
         else:
             found["smaller_peak"].append(seconds_ratio(at, peer, slack=float("inf")))
+        proxy = ours_at(ours, 0.5, "proxy_mean")
+        found["proxy"].append(seconds_ratio(proxy, peer, slack=SLACK, name="proxy_mean"))
     return found
 
 
@@ -111,16 +114,19 @@ def _seconds_at_end(separate: Mapping[str, Any], shared: Mapping[str, Any]) -> R
     return Ratio(separate["processor_seconds"] / same["processor_seconds"], is_bound=False)
 
 
-def summary(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the finished seeds come to."""
-    return {
-        "readings": READINGS,
-        "ratios": {
-            name: {"by_seed": each, **mean_ratio(each)} for name, each in ratios(seeds).items()
-        },
-        "matched": of_matched(seeds),
-        "value_models": of_value_models(seeds),
-    }
+def summary(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What the seeds come to, each question over those that have its arms."""
+    found: dict[str, Any] = {"readings": READINGS}
+    if seeds := having(result, "ours", "theirs"):
+        found["ratios"] = {
+            name: {"by_seed": each, **mean_ratio(each)}
+            for name, each in ratios(list(seeds.values())).items()
+        }
+    if seeds := having(result, "ours", "theirs", "matched"):
+        found["matched"] = of_matched(list(seeds.values()))
+    if seeds := having(result, "ours", "separate"):
+        found["value_models"] = of_value_models(list(seeds.values()))
+    return found
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -130,41 +136,54 @@ def table(result: Mapping[str, Any]) -> str:
         "| ratio | matched, s (updates) | separate, s (updates) |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for number, seed in finished(result).items():
-        points = seed["ours"]["points"]
-        at = ours_at(points, SHARE)
-        peer = first_crossing(seed["theirs"]["points"], at.gold, SLACK * at.kl_nats)
-        others = (
-            _took(first_crossing(seed[arm]["points"], at.gold, SLACK * at.kl_nats), seed[arm])
-            for arm in ("matched", "separate")
-        )
-        ratio = seconds_ratio(at, seed["theirs"]["points"], slack=SLACK)
-        golds = [one["gold_mean"] for one in points]
-        lines.append(
-            f"| {number} | {golds[0]:.3f}, {max(golds):.3f}, {at.gold:.3f} | {at.kl_nats:.2f} "
-            f"| {at.seconds:.1f} ({at.updates:.1f}) | {_took(peer, seed['theirs'])} "
-            f"| {times(ratio)} | {' | '.join(others)} |"
-        )
+    lines += [_row(number, seed) for number, seed in having(result, "ours", "theirs").items()]
     found = result["summary"]
     lines += [
         "",
         "| TRL's seconds over ours, but for the last two rows | by seed | mean [95 %] |",
         "| --- | --- | --- |",
     ]
-    for name, title in READINGS.items():
-        one = found["ratios"][name]
+    rows = [(READINGS[name], one) for name, one in found.get("ratios", {}).items()]
+    rows += [(_MATCHED[name], one) for name, one in found.get("matched", {}).items()]
+    for title, one in rows:
         each = ", ".join(times(Ratio(*ratio)) for ratio in one["by_seed"])
         lines.append(f"| {title} | {each} | {_mean(one)} |")
-    for key, title in (
-        ("to_our_target", "ours with TRL's settings, over ours, to our target"),
-        ("an_update", "TRL's update over ours at TRL's settings"),
-    ):
-        one = found["matched"][key]
-        each = ", ".join(times(Ratio(*ratio)) for ratio in one["by_seed"])
-        lines.append(f"| {title} | {each} | {_mean(one)} |")
-    values = found["value_models"]
-    lines += ["", "| separate less shared, at equal KL | by seed | mean [95 %] |"]
-    lines += ["| --- | --- | --- |"]
+    if "value_models" in found:
+        lines += ["", *_value_rows(found["value_models"])]
+    return "\n".join(lines) + "\n"
+
+
+_MATCHED = {
+    "to_our_target": "ours with TRL's settings, over ours, to our target",
+    "an_update": "TRL's update over ours with TRL's settings",
+}
+
+
+def _row(number: str, seed: Mapping[str, Any]) -> str:
+    points = seed["ours"]["points"]
+    at = ours_at(points, SHARE)
+    took = [
+        _took(first_crossing(seed[arm]["points"], at.level, SLACK * at.kl_nats), seed[arm])
+        if arm in seed
+        else "-"
+        for arm in ("theirs", "matched", "separate")
+    ]
+    ratio = times(seconds_ratio(at, seed["theirs"]["points"], slack=SLACK))
+    golds = [one["gold_mean"] for one in points]
+    cells = (
+        number,
+        f"{golds[0]:.3f}, {max(golds):.3f}, {at.level:.3f}",
+        f"{at.kl_nats:.2f}",
+        f"{at.seconds:.1f} ({at.updates:.1f})",
+        took[0],
+        ratio,
+        *took[1:],
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def _value_rows(values: Mapping[str, Any]) -> list[str]:
+    lines = ["| separate less shared, at equal KL | by seed | mean [95 %] |", "| --- | --- | --- |"]
     for name, title in (("gold_mean", "gold"), ("proxy_mean", "proxy")):
         each = ", ".join(f"{one:+.3f}" for one in values["by_seed"][name])
         spread = ""
@@ -177,13 +196,13 @@ def table(result: Mapping[str, Any]) -> str:
         f"updates, separate over shared: {_mean(values['seconds_ratio'])}; to our target: "
         f"{_mean(values['to_our_target'])}.",
     ]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
-def finished(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The seeds that have all arms."""
+def having(result: Mapping[str, Any], *arms: str) -> dict[str, Any]:
+    """The seeds that have these arms."""
     seeds = result["seeds"]
-    return {n: seeds[n] for n in sorted(seeds, key=int) if all(arm in seeds[n] for arm in ARMS)}
+    return {n: seeds[n] for n in sorted(seeds, key=int) if all(arm in seeds[n] for arm in arms)}
 
 
 def _took(found: Crossing | None, run: Mapping[str, Any]) -> str:

@@ -26,8 +26,8 @@ def run(*golds: float, kl: float = 0.1, seconds: float = 2.0) -> list[dict[str, 
 
 
 def test_the_target_is_a_share_of_the_rise_to_the_highest_gold(made: ModuleType) -> None:
-    assert made.target_gold(run(0.1, 0.0, 0.3, 0.2), 0.9) == pytest.approx(0.28)
-    assert made.target_gold(run(0.1, 0.0, 0.05), 0.9) is None
+    assert made.target_of(run(0.1, 0.0, 0.3, 0.2), 0.9) == pytest.approx(0.28)
+    assert made.target_of(run(0.1, 0.0, 0.05), 0.9) is None
 
 
 def test_a_target_is_crossed_on_the_line_between_two_points(made: ModuleType) -> None:
