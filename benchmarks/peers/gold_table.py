@@ -17,8 +17,8 @@ from crossings import (
 
 from assent.stats.intervals import mean_interval
 
-ARMS = ("ours", "theirs", "matched", "separate")
-SHARE, SLACK = 0.9, 1.1
+ARMS = ("ours", "theirs", "separate", "matched")
+SHARE, HALF, SLACK = 0.9, 0.5, 1.1
 KLS, MARGIN = (0.25, 0.5, 1.0, 1.5), 0.03
 READINGS = {
     "declared": ".9 of our rise, at 1.1 times our KL",
@@ -46,7 +46,7 @@ def ratios(seeds: Sequence[Mapping[str, Any]]) -> dict[str, list[Ratio]]:
     for seed in seeds:
         ours, peer = seed["ours"]["points"], seed["theirs"]["points"]
         found["declared"].append(seconds_ratio(ours_at(ours, SHARE), peer, slack=SLACK))
-        found["half"].append(seconds_ratio(ours_at(ours, 0.5), peer, slack=SLACK))
+        found["half"].append(seconds_ratio(ours_at(ours, HALF), peer, slack=SLACK))
         found["any_kl"].append(seconds_ratio(ours_at(ours, SHARE), peer, slack=float("inf")))
         target = target_of(peer, SHARE)
         at = first_crossing(ours, target) if target is not None else None
@@ -54,23 +54,24 @@ def ratios(seeds: Sequence[Mapping[str, Any]]) -> dict[str, list[Ratio]]:
             found["smaller_peak"].append(found["any_kl"][-1])
         else:
             found["smaller_peak"].append(seconds_ratio(at, peer, slack=float("inf")))
-        proxy = ours_at(ours, 0.5, "proxy_mean")
+        proxy = ours_at(ours, HALF, "proxy_mean")
         found["proxy"].append(seconds_ratio(proxy, peer, slack=SLACK, name="proxy_mean"))
     return found
 
 
 def of_matched(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Ours with TRL's settings: its seconds to the same target over ours, TRL's update over its."""
-    to_target = [
-        seconds_ratio(ours_at(one["ours"]["points"], SHARE), one["matched"]["points"], slack=SLACK)
-        for one in seeds
+    """Ours with TRL's settings: to half of our rise over ours, and TRL's update over its."""
+    halves = [ours_at(one["ours"]["points"], HALF) for one in seeds]
+    to_half = [
+        seconds_ratio(half, one["matched"]["points"], slack=float("inf"))
+        for half, one in zip(halves, seeds, strict=True)
     ]
     updates = [
         Ratio(_an_update(one["theirs"]) / _an_update(one["matched"]), is_bound=False)
         for one in seeds
     ]
     return {
-        "to_our_target": {"by_seed": to_target, **mean_ratio(to_target)},
+        "to_half": {"by_seed": to_half, **mean_ratio(to_half)},
         "an_update": {"by_seed": updates, **mean_ratio(updates)},
     }
 
@@ -102,9 +103,9 @@ def of_value_models(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found["seconds_ratio"] = mean_ratio(costs)
     crossed = []
     for one in seeds:
-        ours = ours_at(one["ours"]["points"], SHARE)
-        crossed.append(seconds_ratio(ours, one["separate"]["points"], slack=SLACK))
-    found["to_our_target"] = {"by_seed": crossed, **mean_ratio(crossed)}
+        ours = ours_at(one["ours"]["points"], HALF)
+        crossed.append(seconds_ratio(ours, one["separate"]["points"], slack=float("inf")))
+    found["to_half"] = {"by_seed": crossed, **mean_ratio(crossed)}
     return found
 
 
@@ -154,7 +155,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 _MATCHED = {
-    "to_our_target": "ours with TRL's settings, over ours, to our target",
+    "to_half": "ours with TRL's settings, over ours, to half of our rise at any KL",
     "an_update": "TRL's update over ours with TRL's settings",
 }
 
@@ -193,8 +194,8 @@ def _value_rows(values: Mapping[str, Any]) -> list[str]:
     lines += [
         "",
         f"Gold, at a margin of {MARGIN}: {values.get('verdict', 'one seed')}. Seconds of as many "
-        f"updates, separate over shared: {_mean(values['seconds_ratio'])}; to our target: "
-        f"{_mean(values['to_our_target'])}.",
+        f"updates, separate over shared: {_mean(values['seconds_ratio'])}; to half of the "
+        f"rise, at any KL: {_mean(values['to_half'])}.",
     ]
     return lines
 
