@@ -125,9 +125,16 @@ def summary(result: Mapping[str, Any]) -> dict[str, Any]:
         }
     if seeds := having(result, "ours", "theirs", "matched"):
         found["matched"] = of_matched(list(seeds.values()))
-    if seeds := having(result, "ours", "separate"):
-        found["value_models"] = of_value_models(list(seeds.values()))
+    both = having(result, "ours", "separate").values()
+    if compared := [one for one in both if _passed_a_kl(one)]:
+        found["value_models"] = of_value_models(compared)
     return found
+
+
+def _passed_a_kl(seed: Mapping[str, Any]) -> bool:
+    """Whether both runs came as far as the first KL at which they are compared."""
+    firsts = (at_kls(seed[arm]["points"], KLS[:1], "gold_mean") for arm in ("ours", "separate"))
+    return all(one is not None for (one,) in firsts)
 
 
 def table(result: Mapping[str, Any]) -> str:
