@@ -90,7 +90,7 @@ def _settings(
         {
             "seed": seed,
             "world": {"seed": seed, "annotator": annotator},
-            "loop": {"rounds": 1, "judgements_per_round": judgements, "points_per_round": 13},
+            "loop": {"rounds": 1, "judgements_per_round": judgements},
             "ppo": dict(ppo),
         },
     )
