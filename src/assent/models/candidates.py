@@ -69,7 +69,7 @@ class Candidates:
         return torch.cat([self._logprobs_of(model, part, temperature) for part in self._parts()])
 
     def _parts(self) -> Iterator[slice]:
-        """Prompts in parts whose answers are equally many."""
+        """Prompts in parts of at most SLOTS_AT_ONCE, or of one prompt."""
         start = slots = 0
         for number, (prompt, tree) in enumerate(zip(self._prompts, self._trees, strict=True)):
             more = len(prompt) + tree.tokens.numel()
