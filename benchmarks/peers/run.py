@@ -284,7 +284,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("out", type=Path)
     asked.add_argument("--quick", action="store_true", help="seven rows, two turns each")
-    asked.add_argument("--only", nargs="*", help="jobs")
+    asked.add_argument("--only", nargs="*", choices=sorted({row.job for row in rows()}))
     asked.add_argument("--size", choices=["6M", "30M"])
     asked.add_argument("--turns", type=int, default=5)
     asked.add_argument("--threads", type=int, default=2)

@@ -103,9 +103,7 @@ def _kernels() -> Check:
     from assent.models.kernels import kernels, where_from
 
     if kernels() is None:
-        return Check(
-            "kernels", "optional", where_from(), "install a C++ compiler, or assent[kernels]"
-        )
+        return Check("kernels", "optional", where_from(), "torch's operations do the same, slower")
     return Check("kernels", "ok", where_from())
 
 

@@ -98,23 +98,21 @@ class Kernels:
         turns: Tensor,
         width: int,
         *,
-        positions: Int[Tensor, " row"] | None = None,
         back: bool = False,
     ) -> None:
         """Rotate the adjacent pairs of every head, in place.
 
         Args:
             states: rows that may stand further apart than they are wide.
-            turns: complex, [position, width / 2], or [row, width / 2] without `positions`.
+            turns: complex, [row, width / 2].
             width: of a head.
-            positions: of each row.
             back: by the opposite angle.
         """
         assert states.stride(1) == 1
         assert turns.is_contiguous()
         self._library.assent_turn(
             _half(states), _at(states), _size(len(states)), _size(states.stride(0)),
-            _size(states.shape[1]), _size(width), _at(turns), _at(positions),
+            _size(states.shape[1]), _size(width), _at(turns),
             ctypes.c_float(-1.0 if back else 1.0), _threads(),
         )  # fmt: skip
 
@@ -300,7 +298,7 @@ def where_from() -> str:
 @cache
 def _found() -> tuple[Kernels | None, str]:
     if os.environ.get("ASSENT_KERNELS", "").lower() in {"off", "0", "no"}:
-        return None, "ASSENT_KERNELS is off; torch's operations are used"
+        return None, "ASSENT_KERNELS is off; unset it to compile them"
     compiler = _compiler()
     if compiler is None:
         return None, "no C++ compiler was found; `pip install assent[kernels]` brings one"

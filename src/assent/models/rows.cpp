@@ -157,10 +157,10 @@ void norm_backward(const G *gradient, const G *second, const N *normed, const fl
 // Rotate adjacent pairs in place; `wide` numbers of each row, whose rows stand `stride` apart.
 template <class T>
 void turn(T *states, int64_t count, int64_t stride, int64_t wide, int64_t width, const float *turns,
-          const int64_t *positions, float direction, int threads) {
+          float direction, int threads) {
   share(count, wide, threads, [=](int64_t from, int64_t to) {
     for (int64_t row = from; row < to; row++) {
-      const float *t = turns + (positions ? positions[row] : row) * width;
+      const float *t = turns + row * width;
       for (int64_t head = 0; head < wide; head += width) {
         T *x = states + row * stride + head;
         for (int64_t i = 0; i < width; i += 2) {
@@ -490,12 +490,9 @@ PUBLIC void assent_norm_backward(int half, int normed_half, const void *gradient
 }
 
 PUBLIC void assent_turn(int half, void *states, int64_t count, int64_t stride, int64_t wide,
-                        int64_t width, const float *turns, const int64_t *positions,
-                        float direction, int threads) {
-  EITHER(turn(static_cast<bf16 *>(states), count, stride, wide, width, turns, positions, direction,
-              threads),
-         turn(static_cast<float *>(states), count, stride, wide, width, turns, positions, direction,
-              threads))
+                        int64_t width, const float *turns, float direction, int threads) {
+  EITHER(turn(static_cast<bf16 *>(states), count, stride, wide, width, turns, direction, threads),
+         turn(static_cast<float *>(states), count, stride, wide, width, turns, direction, threads))
 }
 
 PUBLIC void assent_gated(int half, const void *gate_up, int64_t count, int64_t wide,

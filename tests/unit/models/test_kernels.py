@@ -84,7 +84,7 @@ def test_turning_is_a_complex_product_and_turning_back_undoes_it(
     pairs = torch.view_as_complex(states.float().reshape(5, 3, 4, 2).contiguous())
     wanted = torch.view_as_real(pairs * turns[positions][:, None]).reshape(5, 24)
     before = whole.clone()
-    fast.turn(states, turns, 8, positions=positions)
+    fast.turn(states, turns[positions], 8)
     near(whole[:, 8:32], wanted, dtype)
     assert torch.equal(whole[:, :8], before[:, :8])
     assert torch.equal(whole[:, 32:], before[:, 32:])
@@ -205,7 +205,7 @@ def test_looking_back_is_attention_over_what_a_row_sees(
     positions, lengths = torch.tensor([7, 4, 5]), torch.tensor([5, 2, 3])
     turned = states.clone()
     asked, between = heads * width, key_heads * width
-    fast.turn(turned[:, : asked + between], turns, width, positions=positions)
+    fast.turn(turned[:, : asked + between], turns[positions], width)
     found = fast.look_back(states, turns, positions, lengths, start, column, heads, keys, values)
     near(keys[:, :, column], turned[:, asked : asked + between].view(rows, key_heads, -1), dtype)
     assert torch.equal(values[:, :, column], states[:, asked + between :].view(rows, key_heads, -1))
