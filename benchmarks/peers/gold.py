@@ -175,7 +175,7 @@ def main() -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
-    if len(result["tuning"].get("tries", {})) < (1 if given.quick else len(TRIES)):
+    if "chosen" not in result["tuning"]:
         for line in tune(Project(plan, given.tuning_seed, None), result["tuning"]):
             keep(line)
     chosen = TRIES[result["tuning"]["chosen"]]

@@ -58,6 +58,9 @@ class SharedValue(Settings):
     """Values are read off the policy's trunk by one linear layer, which begins at zero."""
 
     kind: Literal["shared"] = "shared"
+    lr_times: PositiveFloat = 10.0
+    """Learning rate of that layer, in those of the policy, on its schedule. At 1 it lags behind the
+    rewards, and what it misses pulls at the trunk that the policy stands on."""
 
 
 class SeparateValue(Settings):
@@ -90,7 +93,7 @@ class PpoSettings(Settings):
 
     updates: PositiveInt = 60
     """Batches of rollouts, each sampled from the newest policy."""
-    rollouts_per_update: PositiveInt = 256
+    rollouts_per_update: PositiveInt = 128
     """Responses sampled for each update."""
     epochs: PositiveInt = 2
     """Passes over each batch of rollouts."""
@@ -102,8 +105,8 @@ class PpoSettings(Settings):
     """A token's probability ratio gains nothing beyond 1 +- this."""
     value_clip_range: PositiveFloat = 0.2
     """Furthest that a value may usefully move from what it was at sampling, in reward units."""
-    value_coef: NonNegativeFloat = 0.5
-    """Weight of the value loss beside the policy loss."""
+    value_coef: NonNegativeFloat = 0.1
+    """Weight of the value loss beside the policy loss: how much it shapes a trunk that they share."""
     discount: Fraction = 1.0
     """Worth of reward one token later (gamma); 1 as responses are short and end."""
     gae_lambda: Fraction = 1.0
@@ -127,7 +130,7 @@ class PpoSettings(Settings):
     kl: Annotated[FixedKl | AdaptiveKl, Field(discriminator="kind")] = FixedKl()
     """What KL from the reference costs: a fixed coefficient, or one steered to a target."""
     optimiser: OptimiserSettings = Field(
-        default=OptimiserSettings(lr=7e-4, eps=1e-5, betas=(0.9, 0.95), warmup_steps=60)
+        default=OptimiserSettings(lr=3e-4, eps=1e-5, betas=(0.9, 0.95), warmup_steps=4)
     )
 
     @model_validator(mode="after")

@@ -48,7 +48,9 @@ class Actors:
     ) -> None:
         require_match(policy, tokenizer)
         _require_reference(policy, reference, stage, has_adapter=settings.lora is not None)
-        wanted = settings.value_model if isinstance(settings, PpoSettings) else None
+        self._wanted_value = wanted = (
+            settings.value_model if isinstance(settings, PpoSettings) else None
+        )
         separate = isinstance(wanted, SeparateValue)
         if separate and value_model is None:
             origin = reference or policy
@@ -81,17 +83,14 @@ class Actors:
         return {"policy": self.policy}
 
     def optimiser(self) -> Optimizer:
-        """One optimiser of all of them; a value model has a learning rate of its own in it."""
-        settings = self.settings
-        if self.value_head is not None:
-            return build_optimiser([self.policy, self.value_head], settings.optimiser)
-        if self.value_model is None:
-            return build_optimiser([self.policy], settings.optimiser)
-        assert isinstance(settings, PpoSettings)
-        assert isinstance(settings.value_model, SeparateValue)
-        return build_optimiser(
-            [self.policy], settings.optimiser, apart=[(self.value_model, settings.value_model.lr)]
-        )
+        """One optimiser of all of them; what predicts values has a learning rate of its own in it."""
+        optimiser, wanted = self.settings.optimiser, self._wanted_value
+        apart: list[tuple[nn.Module, float]] = []
+        if self.value_head is not None and isinstance(wanted, SharedValue):
+            apart = [(self.value_head, wanted.lr_times * optimiser.lr)]
+        elif self.value_model is not None and isinstance(wanted, SeparateValue):
+            apart = [(self.value_model, wanted.lr)]
+        return build_optimiser([self.policy], optimiser, apart=apart)
 
     def rollout(self, prompts: Sequence[str], update: int) -> Rollouts:
         """One response to each prompt from the policy as it is now.

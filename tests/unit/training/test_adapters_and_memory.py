@@ -24,7 +24,7 @@ from tests.unit.models.architectures import causal_lm
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from assent.config.lora import LoraSettings
-from assent.config.ppo import SeparateValue
+from assent.config.ppo import SeparateValue, SharedValue
 from assent.config.reward import RewardSettings
 from assent.config.sft import SftSettings
 from assent.errors import ConfigError, ModelError, OutOfMemory
@@ -209,6 +209,31 @@ def test_a_value_model_learns_at_its_own_rate_and_predicts_the_reward() -> None:
     scales = {group.get("lr_scale"): group["lr"] for group in ppo.optimiser.param_groups}
     assert [scale is None for scale in scales] == [True, False]
     assert list(scales.values()) == pytest.approx([1e-6, 2e-2])
+
+
+def test_the_head_on_a_shared_trunk_keeps_up_with_the_rewards_and_is_clipped_by_itself() -> None:
+    """At the policy's own rate the head would lag, and its large gradient shrink the policy's."""
+    said = ["abc", "h", "aaa", "gg", "ba", "ef", "caa", "d"]
+    rewards = [3.0 + reward for reward in count_of_a(PROMPTS, said)]
+
+    def run(lr_times: float) -> tuple[Ppo, list[dict[str, float]]]:
+        settings = ppo_settings(
+            value_model=SharedValue(lr_times=lr_times), updates=12, value_clip_range=5.0,
+            optimiser=optimiser(2e-3, schedule="constant"),
+        )  # fmt: skip
+        ppo = Ppo(small_policy(), small_policy(), TOKENIZER, settings, seed=0)
+        return ppo, [ppo.step(PROMPTS, said, rewards) for _ in range(12)]
+
+    ppo, kept_up = run(10.0)
+    _, lagging = run(1.0)
+    assert kept_up[-1]["loss/value"] < 0.5 * lagging[-1]["loss/value"]
+    assert kept_up[-1]["loss/value"] < 0.2 * kept_up[0]["loss/value"]
+    groups = {group.get("lr_scale"): group["lr"] for group in ppo.optimiser.param_groups}
+    assert list(groups) == [None, 10.0]
+    assert groups[10.0] == pytest.approx(2e-2)
+    head = {id(weight) for weight in ppo.value_head.parameters()}
+    apart = [group for group in ppo.optimiser.param_groups if "lr_scale" in group]
+    assert {id(weight) for group in apart for weight in group["params"]} == head
 
 
 def test_a_value_model_begins_as_the_normalised_reward_model(tmp_path: Path) -> None:
