@@ -106,7 +106,7 @@ class PpoSettings(Settings):
     value_clip_range: PositiveFloat = 0.2
     """Furthest that a value may usefully move from what it was at sampling, in reward units."""
     value_coef: NonNegativeFloat = 0.1
-    """Weight of the value loss beside the policy loss: how much it shapes a trunk that they share."""
+    """Weight of the value loss beside that of the policy: how much it shapes a shared trunk."""
     discount: Fraction = 1.0
     """Worth of reward one token later (gamma); 1 as responses are short and end."""
     gae_lambda: Fraction = 1.0

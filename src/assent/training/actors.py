@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ class Actors:
         return {"policy": self.policy}
 
     def optimiser(self) -> Optimizer:
-        """One optimiser of all of them; what predicts values has a learning rate of its own in it."""
+        """One optimiser of all of them, in which what predicts values has its own learning rate."""
         optimiser, wanted = self.settings.optimiser, self._wanted_value
         apart: list[tuple[nn.Module, float]] = []
         if self.value_head is not None and isinstance(wanted, SharedValue):
@@ -136,27 +137,62 @@ class Actors:
         with recomputing(self.value_model, enabled=settings.gradient_checkpointing):
             return scored._replace(values=self.value_model.values(rows, settings.precision))
 
-    @torch.no_grad()
-    def score_all(self, rows: Rows) -> Scored:
-        """`score` over a whole batch, as many rows at a time as a minibatch trains on."""
-        parts = [self.score(part) for part in self._parts(rows)]
-        values = [part.values for part in parts if part.values is not None]
-        return Scored(
-            torch.cat([part.logprobs for part in parts]),
-            None,
-            torch.cat(values) if values else None,
+    def score_before(self, rows: Rows, first: Sequence[int]) -> "Before":
+        """A whole batch as it is before the first optimiser step on it, as many rows at a time.
+
+        Args:
+            rows: the batch.
+            first: numbers of the rows that the first backward pass will be about. The weights are
+                still those of now by then, so they are read once, with gradients.
+        """
+        parts = [torch.as_tensor(first), *self._others(len(rows.tokens), first)]
+        back = torch.cat(parts).argsort().to(rows.tokens.device)
+        picked = [rows.select(part) for part in parts]
+        reference = self.reference_logprobs(picked)[back]
+        with torch.no_grad():
+            others = [self.score(part) for part in picked[1:]]
+        ahead = self.score(picked[0])
+        every = [ahead, *others]
+        values = [one.values.detach() for one in every if one.values is not None]
+        return Before(
+            torch.cat([one.logprobs.detach() for one in every])[back],
+            torch.cat(values)[back] if values else None,
+            reference,
+            Ahead(first, ahead),
         )
 
-    def reference_logprobs(self, rows: Rows) -> Tensor:
-        """What the reference gives the same tokens."""
-        return reference_logprobs(
-            self.policy, self.reference, self.adapter, self._parts(rows), self.settings
-        )
+    def reference_logprobs(self, parts: Sequence[Rows]) -> Tensor:
+        """What the reference gives the same tokens, one part after the other."""
+        return reference_logprobs(self.policy, self.reference, self.adapter, parts, self.settings)
 
-    def _parts(self, rows: Rows) -> list[Rows]:
-        count = len(rows.tokens)
-        size = self.settings.micro_batch_size or max(count // self.settings.minibatches, 1)
-        return [rows.select(range(part.start, part.stop)) for part in chunks(count, size)]
+    def _others(self, count: int, first: Sequence[int]) -> list[Tensor]:
+        """The numbers below `count` that are not in `first`, as many at a time as it has."""
+        taken = set(first)
+        others = torch.tensor([number for number in range(count) if number not in taken])
+        return [others[part] for part in chunks(len(others), len(first))]
+
+
+class Ahead:
+    """What was scored with gradients before it was its turn; handed out once."""
+
+    def __init__(self, numbers: Sequence[int], scored: Scored) -> None:
+        self._numbers, self._scored = list(numbers), scored
+
+    def take(self, numbers: Sequence[int]) -> Scored | None:
+        """What these rows were scored, if they are those and it is still there."""
+        kept, self._numbers = self._numbers == list(numbers), []
+        scored, self._scored = self._scored, None  # type: ignore[assignment]
+        return scored if kept else None
+
+
+class Before(NamedTuple):
+    """One number a response token of a batch, before the first step on it."""
+
+    logprobs: Tensor
+    values: Tensor | None
+    reference: Tensor
+    """What the reference gives the tokens."""
+    ahead: Ahead
 
 
 @torch.no_grad()

@@ -29,12 +29,12 @@ from assent.objectives.group_advantages import (
 )
 from assent.objectives.kl import k1
 from assent.objectives.policy_losses import kl_loss, ppo_policy_loss, response_weights
-from assent.training.actors import Actors, kl_controller
+from assent.training.actors import Actors, Ahead, kl_controller
 from assent.training.asked import PromptMix, fitting_prompts
 from assent.training.handed_in import checked_rows, checked_scores
 from assent.training.optimising import require_finite
 from assent.training.points import OnPoint
-from assent.training.rollout_steps import Measured, paid_scores, take_steps
+from assent.training.rollout_steps import Measured, first_rows, paid_scores, take_steps
 from assent.training.rollout_updates import run_updates
 from assent.training.run_folder import RunFolder, fingerprint
 from assent.training.self_check import SelfCheck, check_policy
@@ -49,6 +49,7 @@ class _Batch(NamedTuple):
     kl_coef: float
     """Of the KL in the loss; 0 where KL is paid in the reward."""
     drawn_logprobs: Tensor | None
+    ahead: Ahead
 
 
 class PolicyGradient:
@@ -185,8 +186,11 @@ class PolicyGradient:
         device, mask = self.policy.device, rows.response_mask
         scores, finished = scores.to(device), finished.to(device)
         paid = paid_scores(scores, finished, settings)
-        old, reference = self.actors.score_all(rows), self.actors.reference_logprobs(rows)
-        penalty, kl = settings.kl_penalty, k1(old.logprobs, reference)
+        first = first_rows(
+            settings, count=len(scores), seed=self.seed, stage=self.stage, update=self.updates_done
+        )
+        old = self.actors.score_before(rows, first)
+        penalty, kl = settings.kl_penalty, k1(old.logprobs, old.reference)
         in_reward = isinstance(penalty, KlInReward)
         returns = returns_to_go(
             paid.scores,
@@ -197,8 +201,9 @@ class PolicyGradient:
         )
         advantages, own = self._advantages(returns, paid.scores, mask)
         batch = _Batch(
-            rows, old.logprobs, reference, advantages, 0.0 if in_reward else coef, drawn_logprobs
-        )
+            rows, old.logprobs, old.reference, advantages, 0.0 if in_reward else coef,
+            drawn_logprobs, old.ahead,
+        )  # fmt: skip
         figures = take_steps(
             self.optimiser,
             settings,
@@ -260,7 +265,7 @@ class PolicyGradient:
         for part in chunks(len(numbers), settings.micro_batch_size):
             index, weight = chosen[part], weights[part]
             rows = batch.rows.select(index)
-            new = self.actors.score(rows).logprobs
+            new = (batch.ahead.take(numbers[part]) or self.actors.score(rows)).logprobs
             policy = ppo_policy_loss(
                 new,
                 batch.old_logprobs[index],

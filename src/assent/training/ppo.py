@@ -25,13 +25,13 @@ from assent.objectives.advantages import explained_variance, gae, shaped_rewards
 from assent.objectives.kl import k1
 from assent.objectives.masks import masked_whiten
 from assent.objectives.policy_losses import ppo_policy_loss, value_loss
-from assent.training.actors import Actors, kl_controller, value_model_for
+from assent.training.actors import Actors, Ahead, kl_controller, value_model_for
 from assent.training.asked import PromptMix, fitting_prompts
 from assent.training.handed_in import checked_rows, checked_scores
 from assent.training.optimising import require_finite
 from assent.training.points import OnPoint
 from assent.training.pretraining_mix import PretrainingMix
-from assent.training.rollout_steps import Measured, paid_scores, take_steps
+from assent.training.rollout_steps import Measured, first_rows, paid_scores, take_steps
 from assent.training.rollout_updates import run_updates
 from assent.training.run_folder import RunFolder, fingerprint
 from assent.training.self_check import SelfCheck, check_policy
@@ -45,6 +45,7 @@ class _Batch(NamedTuple):
     advantages: Tensor
     returns: Tensor
     drawn_logprobs: Tensor | None
+    ahead: Ahead
 
 
 class Ppo:
@@ -192,9 +193,12 @@ class Ppo:
         device, mask = self.policy.device, rows.response_mask
         scores, finished = scores.to(device), finished.to(device)
         paid = paid_scores(scores, finished, settings)
-        old, reference = self.actors.score_all(rows), self.actors.reference_logprobs(rows)
+        first = first_rows(
+            settings, count=len(scores), seed=self.seed, stage=self.stage, update=self.updates_done
+        )
+        old = self.actors.score_before(rows, first)
         assert old.values is not None
-        rewards = shaped_rewards(paid.scores, old.logprobs, reference, mask, kl_coef=coef)
+        rewards = shaped_rewards(paid.scores, old.logprobs, old.reference, mask, kl_coef=coef)
         advantages = gae(
             rewards,
             old.values,
@@ -209,9 +213,10 @@ class Ppo:
             masked_whiten(advantages.advantages, mask),
             advantages.returns,
             drawn_logprobs,
+            old.ahead,
         )
         figures = self._epochs(batch)
-        kl = k1(old.logprobs, reference).sum(1)
+        kl = k1(old.logprobs, old.reference).sum(1)
         seen = Measured(scores, paid, kl, old.logprobs, rows, finished)
         self.controller = self.controller.after(float(kl.mean()), len(scores))
         self.updates_done += 1
@@ -243,7 +248,7 @@ class Ppo:
             minibatch,
             count=len(batch.rows.tokens),
             seed=self.seed,
-            stage="ppo",
+            stage=self.stage,
             update=self.updates_done,
             updates=self.total_updates,
         )
@@ -256,7 +261,7 @@ class Ppo:
         for part in chunks(len(numbers), settings.micro_batch_size):
             index = torch.as_tensor(numbers[part], device=self.policy.device)
             rows = batch.rows.select(index)
-            new = self.actors.score(rows)
+            new = batch.ahead.take(numbers[part]) or self.actors.score(rows)
             assert new.values is not None
             policy = ppo_policy_loss(
                 new.logprobs,

@@ -71,7 +71,7 @@ def take_steps(
     sums: dict[str, float] = {}
     step = update * steps
     for epoch in range(settings.epochs):
-        order = permutation(count, seed, stage, "minibatches", update, epoch)
+        order = _order(count, seed, stage, update, epoch)
         for part in chunks(count, count // settings.minibatches):
             # What an earlier step left behind when it was refused halfway is no part of this one.
             optimiser.zero_grad(set_to_none=True)
@@ -84,6 +84,19 @@ def take_steps(
                 sums[name] = sums.get(name, 0.0) + value / steps
     sums["optim/lr"] = figures["optim/lr"]
     return sums
+
+
+def first_rows(
+    settings: RlSettings, *, count: int, seed: int, stage: str, update: int
+) -> list[int]:
+    """Numbers of the rollouts that the first backward pass of `take_steps` is about."""
+    size = count // settings.minibatches
+    order = _order(count, seed, stage, update, 0)
+    return order[: min(size, settings.micro_batch_size or size)]
+
+
+def _order(count: int, seed: int, stage: str, update: int, epoch: int) -> list[int]:
+    return permutation(count, seed, stage, "minibatches", update, epoch)
 
 
 class Measured(NamedTuple):

@@ -60,7 +60,7 @@ def test_with_an_adapter_the_reference_is_the_policy_with_it_off() -> None:
     with torch.no_grad():
         expected = score(untouched, rows, temperature=1.0).logprobs
         now = score(ppo.policy, rows, temperature=1.0).logprobs
-    assert (ppo.actors.reference_logprobs(rows) - expected).abs().max() < 1e-6
+    assert (ppo.actors.reference_logprobs([rows]) - expected).abs().max() < 1e-6
     assert (now - expected).abs().max() > 1e-3
 
 
