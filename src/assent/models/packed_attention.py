@@ -84,22 +84,25 @@ def attend(
             result = torch.bmm(weights, v)
         if keep:
             parts.append(_Part(q, k, v, weights, fused))
-        _put(mixed, _by_row(result, block.rows, heads, key_heads), block, picked=picked)
+        _put(mixed, result, block, heads, key_heads, picked=picked)
     return Attended(mixed, heads, key_heads, parts)
 
 
 def attend_backward(
     flow: Tensor, attended: Attended, packed: Packed, *, picked: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of query, key and value, given that of `Attended.mixed`."""
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the query, and of key and value side by side, given that of `Attended.mixed`.
+
+    Those of key and value are in float32 where blocks look back at each other.
+    """
     heads, key_heads = attended.heads, attended.key_heads
     slots, between = len(packed.tokens), flow.shape[1] // heads * key_heads
     of_query = torch.empty_like(flow)
     looks_back = any(block.before is not None for block in packed.blocks)
     kind = torch.float32 if looks_back else flow.dtype
     make = torch.zeros if looks_back or picked else torch.empty
-    of_key = make(slots, between, dtype=kind, device=flow.device)
-    of_value = make(slots, between, dtype=kind, device=flow.device)
+    of_key_value = make(slots, 2 * between, dtype=kind, device=flow.device)
+    of_key, of_value = of_key_value[:, :between], of_key_value[:, between:]
     for block, part in zip(packed.blocks, attended.parts, strict=True):
         if part is None:
             continue
@@ -111,10 +114,10 @@ def attend_backward(
             given = flow[numbers] * block.picked.real[:, :, None]
         do = _by_head(given.reshape(block.rows, -1, flow.shape[1]), heads, key_heads)
         dq, dk, dv = _part_backward(do, part, block, heads)
-        _put(of_query, _by_row(dq, block.rows, heads, key_heads), block, picked=picked)
+        _put(of_query, dq, block, heads, key_heads, picked=picked)
         for whole, one in ((of_key, dk), (of_value, dv)):
-            _add_seen(whole, _by_row(one, block.rows, key_heads, key_heads), block)
-    return of_query, of_key, of_value
+            _add_seen(whole, one, block, key_heads)
+    return of_query, of_key_value
 
 
 def _part_backward(
@@ -213,25 +216,36 @@ def _seen(states: Tensor, block: Block) -> Tensor:
     return torch.cat([torch.nn.functional.embedding(block.before, states), own], dim=1)
 
 
-def _add_seen(whole: Tensor, one: Tensor, block: Block) -> None:
-    """Add gradients [row, key, ...] of `_seen` to those of all slots."""
-    back = 0 if block.before is None else block.before.shape[1]
-    own = one[:, back:].reshape(-1, whole.shape[1])
-    whole[block.start : block.end] = own
-    if block.before is not None:
-        # Blocks look back only, so that what stands before has been written by now.
-        whole[: block.start] += torch.ops.aten.embedding_dense_backward(
-            one[:, :back].float(), block.before, block.start, -1, False
-        )
+def _add_seen(whole: Tensor, one: Tensor, block: Block, key_heads: int) -> None:
+    """Add gradients of `_seen`, as `_by_head` has them, to those of all slots."""
+    if block.before is None:
+        _write(whole[block.start : block.end], one, block.rows, key_heads, key_heads)
+        return
+    by_row, back = _by_row(one, block.rows, key_heads, key_heads), block.before.shape[1]
+    whole[block.start : block.end] = by_row[:, back:].reshape(-1, whole.shape[1])
+    # Blocks look back only, so that what stands before has been written by now.
+    whole[: block.start] += torch.ops.aten.embedding_dense_backward(
+        by_row[:, :back].float(), block.before, block.start, -1, False
+    )
 
 
-def _put(whole: Tensor, one: Tensor, block: Block, *, picked: bool) -> None:
-    """Write [row, query, ...] of a block into [query, ...] of all."""
+def _put(
+    whole: Tensor, one: Tensor, block: Block, heads: int, key_heads: int, *, picked: bool
+) -> None:
+    """Write what `_by_head` has of a block's queries into [query, heads * width] of all."""
     if not picked:
-        whole[block.start : block.end] = one.reshape(-1, whole.shape[1])
+        _write(whole[block.start : block.end], one, block.rows, heads, key_heads)
         return
     assert block.picked is not None
-    whole[block.picked.numbers[block.picked.real]] = one[block.picked.real]
+    by_row = _by_row(one, block.rows, heads, key_heads)
+    whole[block.picked.numbers[block.picked.real]] = by_row[block.picked.real]
+
+
+def _write(into: Tensor, states: Tensor, rows: int, heads: int, key_heads: int) -> None:
+    """`_by_row`, but into a matrix [row * query, heads * width]; in one copy."""
+    width, shared = states.shape[2], heads // key_heads
+    places = into.view(rows, -1, key_heads, shared, width).permute(0, 2, 3, 1, 4)
+    places.copy_(states.view(places.shape))
 
 
 def _by_head(states: Tensor, heads: int, key_heads: int) -> Tensor:
