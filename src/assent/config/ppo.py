@@ -130,7 +130,7 @@ class PpoSettings(Settings):
     kl: Annotated[FixedKl | AdaptiveKl, Field(discriminator="kind")] = FixedKl()
     """What KL from the reference costs: a fixed coefficient, or one steered to a target."""
     optimiser: OptimiserSettings = Field(
-        default=OptimiserSettings(lr=3e-4, eps=1e-5, betas=(0.9, 0.95), warmup_steps=4)
+        default=OptimiserSettings(lr=7e-4, eps=1e-5, betas=(0.9, 0.95), warmup_steps=60)
     )
 
     @model_validator(mode="after")
