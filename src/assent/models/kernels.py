@@ -25,6 +25,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from assent.models.packing import Block
+
 _log = logging.getLogger(__name__)
 
 SOURCE: Final = Path(__file__).with_name("rows.cpp")
@@ -114,6 +116,53 @@ class Kernels:
             _half(states), _at(states), _size(len(states)), _size(states.stride(0)),
             _size(states.shape[1]), _size(width), _at(turns),
             ctypes.c_float(-1.0 if back else 1.0), _threads(),
+        )  # fmt: skip
+
+    def by_head(
+        self,
+        states: Float[Tensor, "slot wide"],
+        block: Block,
+        heads: int,
+        key_heads: int,
+        *,
+        looks_back: bool = False,
+    ) -> Float[Tensor, "group line width"]:
+        """A block's rows by key head: [row * key head, heads of each * place, width].
+
+        Args:
+            states: of all slots, which may stand further apart than they are wide.
+            block: whose rows.
+            heads: of the states.
+            key_heads: that they belong to.
+            looks_back: the slots that the rows look back at come first.
+        """
+        assert states.stride(1) == 1
+        width, before = states.shape[1] // heads, block.before if looks_back else None
+        places = block.width + (0 if before is None else before.shape[1])
+        made = states.new_empty(block.rows * key_heads, heads // key_heads * places, width)
+        self._library.assent_by_head(
+            _half(states), _at(states), _size(states.stride(0)), *_rows(block, before),
+            _size(heads), _size(key_heads), _size(width), _at(made), _threads(),
+        )  # fmt: skip
+        return made
+
+    def by_row_(
+        self,
+        into: Float[Tensor, "slot wide"],
+        states: Float[Tensor, "group line width"],
+        block: Block,
+        heads: int,
+        key_heads: int,
+        *,
+        looks_back: bool = False,
+    ) -> None:
+        """Back again: the rows' own slots are written, those they look back at are added to."""
+        assert into.stride(1) == 1
+        states = states.contiguous()
+        self._library.assent_by_row(
+            _half(states), _half(into), _at(states),
+            *_rows(block, block.before if looks_back else None), _size(heads), _size(key_heads),
+            _size(states.shape[2]), _at(into), _size(into.stride(0)), _threads(),
         )  # fmt: skip
 
     def fold_(
@@ -458,6 +507,14 @@ def _require_right(made: Kernels) -> None:
         if not torch.allclose(computed, wanted, rtol=1e-4, atol=1e-5):
             message = "the compiled kernels do not reproduce a small example"
             raise RuntimeError(message)
+
+
+def _rows(block: Block, before: Tensor | None) -> tuple[object, ...]:
+    """A block as the library wants it: `before` has to outlive the call."""
+    assert before is None or before.is_contiguous()
+    back = 0 if before is None else before.shape[1]
+    numbers = _size(block.start), _size(block.rows), _size(block.width)
+    return *numbers, _at(before), _size(back)
 
 
 def _half(matrix: Tensor) -> int:

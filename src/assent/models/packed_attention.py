@@ -71,10 +71,8 @@ def attend(
         if numbers is not None and not numbers.shape[1]:
             parts.append(None)
             continue
-        asked = query[block.start : block.end] if numbers is None else query[numbers]
-        q = _by_head(asked.reshape(block.rows, -1, query.shape[1]), heads, key_heads)
-        k = _by_head(_seen(key, block), key_heads, key_heads)
-        v = _by_head(_seen(value, block), key_heads, key_heads)
+        q = _queries(query, block, heads, key_heads, numbers)
+        k, v = (_seen(one, block, key_heads) for one in (key, value))
         weights = fused = None
         if _is_long(block, q, picked=picked):
             fused = _fused(q, k, v, block.rows, heads)
@@ -107,12 +105,7 @@ def attend_backward(
         if part is None:
             continue
         numbers = _numbers(block, picked=picked)
-        if numbers is None:
-            given = flow[block.start : block.end]
-        else:
-            assert block.picked is not None
-            given = flow[numbers] * block.picked.real[:, :, None]
-        do = _by_head(given.reshape(block.rows, -1, flow.shape[1]), heads, key_heads)
+        do = _queries(flow, block, heads, key_heads, numbers, nothing_at_padding=True)
         dq, dk, dv = _part_backward(do, part, block, heads)
         _put(of_query, dq, block, heads, key_heads, picked=picked)
         for whole, one in ((of_key, dk), (of_value, dv)):
@@ -208,22 +201,53 @@ def _visible(block: Block, *, picked: bool) -> Tensor | None:
     return block.picked.visible
 
 
-def _seen(states: Tensor, block: Block) -> Tensor:
-    """[row, key, ...] of what a block's rows look back at, and of the rows themselves."""
-    own = states[block.start : block.end].view(block.rows, block.width, states.shape[1])
-    if block.before is None:
-        return own
-    return torch.cat([torch.nn.functional.embedding(block.before, states), own], dim=1)
+def _queries(
+    states: Tensor,
+    block: Block,
+    heads: int,
+    key_heads: int,
+    numbers: Tensor | None,
+    *,
+    nothing_at_padding: bool = False,
+) -> Tensor:
+    """What a block's queries have, by head; `numbers` are those of the queries picked."""
+    if numbers is None:
+        fast = kernels_for(states)
+        if fast is not None:
+            return fast.by_head(states, block, heads, key_heads)
+        own = states[block.start : block.end].view(block.rows, -1, states.shape[1])
+        return _by_head(own, heads, key_heads)
+    asked = states[numbers]
+    if nothing_at_padding:
+        assert block.picked is not None
+        asked *= block.picked.real[:, :, None]
+    return _by_head(asked, heads, key_heads)
+
+
+def _seen(states: Tensor, block: Block, key_heads: int) -> Tensor:
+    """By head, what a block's rows look back at, and after it the rows themselves."""
+    fast = kernels_for(states)
+    if fast is not None:
+        return fast.by_head(states, block, key_heads, key_heads, looks_back=True)
+    seen = states[block.start : block.end].view(block.rows, block.width, states.shape[1])
+    if block.before is not None:
+        back = torch.nn.functional.embedding(block.before, states)
+        seen = torch.cat([back, seen], dim=1)
+    return _by_head(seen, key_heads, key_heads)
 
 
 def _add_seen(whole: Tensor, one: Tensor, block: Block, key_heads: int) -> None:
     """Add gradients of `_seen`, as `_by_head` has them, to those of all slots."""
+    fast = kernels_for(whole, one)
+    if fast is not None:
+        # Blocks look back only, so that what stands before has been written by now.
+        fast.by_row_(whole, one, block, key_heads, key_heads, looks_back=True)
+        return
     if block.before is None:
-        _write(whole[block.start : block.end], one, block.rows, key_heads, key_heads)
+        _write(whole, one, block, key_heads, key_heads)
         return
     by_row, back = _by_row(one, block.rows, key_heads, key_heads), block.before.shape[1]
     whole[block.start : block.end] = by_row[:, back:].reshape(-1, whole.shape[1])
-    # Blocks look back only, so that what stands before has been written by now.
     whole[: block.start] += torch.ops.aten.embedding_dense_backward(
         by_row[:, :back].float(), block.before, block.start, -1, False
     )
@@ -234,18 +258,21 @@ def _put(
 ) -> None:
     """Write what `_by_head` has of a block's queries into [query, heads * width] of all."""
     if not picked:
-        _write(whole[block.start : block.end], one, block.rows, heads, key_heads)
+        _write(whole, one, block, heads, key_heads)
         return
     assert block.picked is not None
     by_row = _by_row(one, block.rows, heads, key_heads)
     whole[block.picked.numbers[block.picked.real]] = by_row[block.picked.real]
 
 
-def _write(into: Tensor, states: Tensor, rows: int, heads: int, key_heads: int) -> None:
-    """`_by_row`, but into a matrix [row * query, heads * width]; in one copy."""
-    width, shared = states.shape[2], heads // key_heads
-    places = into.view(rows, -1, key_heads, shared, width).permute(0, 2, 3, 1, 4)
-    places.copy_(states.view(places.shape))
+def _write(whole: Tensor, one: Tensor, block: Block, heads: int, key_heads: int) -> None:
+    """Write what `_by_head` has of a block into its own slots."""
+    fast = kernels_for(whole, one)
+    if fast is not None:
+        fast.by_row_(whole, one, block, heads, key_heads)
+        return
+    by_row = _by_row(one, block.rows, heads, key_heads)
+    whole[block.start : block.end] = by_row.reshape(-1, whole.shape[1])
 
 
 def _by_head(states: Tensor, heads: int, key_heads: int) -> Tensor:

@@ -344,6 +344,64 @@ void draw(const T *logits, const double *uniforms, int64_t count, int64_t vocabu
   });
 }
 
+// A block of rows of `width` slots each, from slot `start` on. Where `before` is given, every row
+// looks back at `back` slots too, which stand before its own.
+struct Rows {
+  int64_t start, rows, width, back;
+  const int64_t *before;
+  int64_t slot(int64_t row, int64_t place) const {
+    return place < back ? before[row * back + place] : start + row * width + place - back;
+  }
+};
+
+// [slot, head * width] to [row * key head, heads a key head * place, width]; slots `stride` apart.
+template <class T>
+void by_head(const T *states, int64_t stride, Rows block, int64_t heads, int64_t key_heads,
+             int64_t width, T *into, int threads) {
+  const int64_t shared = heads / key_heads, places = block.back + block.width;
+  share(block.rows * key_heads, shared * places * width, threads, [=](int64_t from, int64_t to) {
+    for (int64_t one = from; one < to; one++) {
+      const int64_t row = one / key_heads, first = one % key_heads * shared;
+      for (int64_t place = 0; place < places; place++) {
+        const T *x = states + block.slot(row, place) * stride + first * width;
+        for (int64_t head = 0; head < shared; head++)
+          std::memcpy(static_cast<void *>(into + ((one * shared + head) * places + place) * width),
+                      x + head * width, sizeof(T) * size_t(width));
+      }
+    }
+  });
+}
+
+// Back again. What is looked back at is added to, and may be of several rows; so where there is
+// some, one thread has all rows of a key head.
+template <class T, class U>
+void by_row(const T *states, Rows block, int64_t heads, int64_t key_heads, int64_t width, U *into,
+            int64_t stride, int threads) {
+  const int64_t shared = heads / key_heads, places = block.back + block.width;
+  auto put_back = [=](int64_t row, int64_t key_head) {
+    const int64_t one = row * key_heads + key_head;
+    for (int64_t place = 0; place < places; place++) {
+      U *y = into + block.slot(row, place) * stride + key_head * shared * width;
+      for (int64_t head = 0; head < shared; head++, y += width) {
+        const T *x = states + ((one * shared + head) * places + place) * width;
+        if (place < block.back)
+          for (int64_t i = 0; i < width; i++) put(y[i], up(y[i]) + up(x[i]));
+        else
+          for (int64_t i = 0; i < width; i++) put(y[i], up(x[i]));
+      }
+    }
+  };
+  if (block.back)
+    share(key_heads, block.rows * shared * places * width, threads, [=](int64_t from, int64_t to) {
+      for (int64_t row = 0; row < block.rows; row++)
+        for (int64_t head = from; head < to; head++) put_back(row, head);
+    });
+  else
+    share(block.rows * key_heads, shared * places * width, threads, [=](int64_t from, int64_t to) {
+      for (int64_t one = from; one < to; one++) put_back(one / key_heads, one % key_heads);
+    });
+}
+
 // Where the row of a folded weight stands in the weight: folded, the two numbers that are rotated
 // together are neighbours. `width` is that of a head; 0: nothing is rotated.
 inline int64_t unfolded(int64_t row, int64_t width) {
@@ -539,6 +597,36 @@ PUBLIC void assent_norm_backward(int half, int normed_half, const void *gradient
     norm_backward(F(gradient), F(second), B(normed), scales, before, count, wide, into, threads);
   else
     norm_backward(F(gradient), F(second), F(normed), scales, before, count, wide, into, threads);
+}
+
+PUBLIC void assent_by_head(int half, const void *states, int64_t stride, int64_t start,
+                           int64_t rows, int64_t wide, const int64_t *before, int64_t back,
+                           int64_t heads, int64_t key_heads, int64_t width, void *into,
+                           int threads) {
+  const Rows block{start, rows, wide, back, before};
+  EITHER(by_head(static_cast<const bf16 *>(states), stride, block, heads, key_heads, width,
+                 static_cast<bf16 *>(into), threads),
+         by_head(static_cast<const float *>(states), stride, block, heads, key_heads, width,
+                 static_cast<float *>(into), threads))
+}
+
+PUBLIC void assent_by_row(int half, int into_half, const void *states, int64_t start, int64_t rows,
+                          int64_t wide, const int64_t *before, int64_t back, int64_t heads,
+                          int64_t key_heads, int64_t width, void *into, int64_t stride,
+                          int threads) {
+  using B = const bf16 *;
+  using F = const float *;
+  const Rows block{start, rows, wide, back, before};
+  bf16 *b = static_cast<bf16 *>(into);
+  float *f = static_cast<float *>(into);
+  if (half && into_half)
+    by_row(B(states), block, heads, key_heads, width, b, stride, threads);
+  else if (half)
+    by_row(B(states), block, heads, key_heads, width, f, stride, threads);
+  else if (into_half)
+    by_row(F(states), block, heads, key_heads, width, b, stride, threads);
+  else
+    by_row(F(states), block, heads, key_heads, width, f, stride, threads);
 }
 
 PUBLIC void assent_fold(int half, const float *weight, const float *gain, float times,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from assent.models import kernels as module
 from assent.models.kernels import Kernels
+from assent.models.packing import Block
 from assent.models.sampling import Rollouts, sample
 from assent.models.token_logprobs import logprobs_of_tokens
 from assent.objectives.logprobs import draw_tokens, token_logprobs
@@ -49,6 +50,39 @@ def near(found: Tensor, wanted: Tensor, dtype: torch.dtype) -> None:
     torch.testing.assert_close(
         found.float(), wanted.float(), rtol=tolerance, atol=tolerance * scale
     )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.usefixtures("two_threads")
+def test_rows_by_head_and_back(fast: Kernels, dtype: torch.dtype, threads: int) -> None:
+    torch.set_num_threads(threads)
+    heads, key_heads, width, back = 4, 2, 6, 3
+    shared = heads // key_heads
+    slots = normal(40, 3 * heads * width, dtype=dtype)[:, 5 : 5 + heads * width]  # stands apart
+    before = torch.randint(0, 8, (5, back), generator=torch.Generator().manual_seed(0))
+    block = Block(start=10, rows=5, width=4, before=before)
+    own = slots[10:30].reshape(5, 4, key_heads, shared, width)
+    lone = own.permute(0, 2, 3, 1, 4).reshape(5 * key_heads, shared * 4, width)
+    assert torch.equal(fast.by_head(slots, block, heads, key_heads), lone)
+    seen = torch.cat(
+        [slots[before].reshape(5, back, heads, width), own.reshape(5, 4, heads, width)], 1
+    )
+    both = seen.permute(0, 2, 1, 3).reshape(5 * heads, back + 4, width)
+    assert torch.equal(fast.by_head(slots, block, heads, heads, looks_back=True), both)
+
+    whole = torch.full((40, 2 * heads * width), 7.0)
+    into = whole[:, : heads * width]
+    fast.by_row_(into, lone, block, heads, key_heads)
+    assert torch.equal(into[10:30], slots[10:30].float())
+    assert (whole[:10] == 7).all()
+    assert (whole[30:] == 7).all()
+    assert (whole[:, heads * width :] == 7).all()
+    fast.by_row_(into, both, block, heads, heads, looks_back=True)
+    wanted = torch.full((10, heads * width), 7.0)
+    wanted.index_add_(0, before.flatten(), slots[before].reshape(15, -1).float())
+    torch.testing.assert_close(into[:10], wanted)
+    assert torch.equal(into[10:30], slots[10:30].float())
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
