@@ -91,19 +91,22 @@ inline float exponential(float given) {
   return given > 88.f ? INFINITY : not_less;
 }
 
-// The largest of `count` values, sixteen at a time; NaN counts for nothing.
-template <class Value> float largest(int64_t count, Value value) {
-  float lanes[16], most = -INFINITY;
-  for (int lane = 0; lane < 16; lane++) lanes[lane] = -INFINITY;
-  int64_t i = 0;
-  for (; i + 16 <= count; i += 16)
-    for (int lane = 0; lane < 16; lane++) {
-      const float one = value(i + lane);
-      lanes[lane] = one > lanes[lane] ? one : lanes[lane];
-    }
-  for (; i < count; i++) most = value(i) > most ? value(i) : most;
-  for (int lane = 0; lane < 16; lane++) most = lanes[lane] > most ? lanes[lane] : most;
-  return most;
+// The largest of `count` values; of NaN no promise. Floats are ordered as integers are but for the
+// sign, and the largest of integers is found sixteen at a time.
+template <class Value> inline float largest(int64_t count, Value value) {
+  auto turned = [](int32_t bits) { return bits ^ ((bits >> 31) & 0x7FFFFFFF); };
+  int32_t most = INT32_MIN;
+  for (int64_t i = 0; i < count; i++) {
+    const float one = value(i);
+    int32_t bits;
+    std::memcpy(&bits, &one, 4);
+    bits = turned(bits);
+    most = bits > most ? bits : most;
+  }
+  most = turned(most);
+  float found;
+  std::memcpy(&found, &most, 4);
+  return found;
 }
 
 template <class T>
@@ -214,26 +217,32 @@ template <class T>
 void softmax(T *scores, const uint8_t *visible, int64_t rows, int64_t heads, int64_t queries,
              int64_t keys, int threads) {
   share(rows * heads * queries, keys, threads, [=](int64_t from, int64_t to) {
-    float *work = static_cast<float *>(std::malloc(sizeof(float) * size_t(keys)));
-    for (int64_t line = from; line < to; line++) {
+    // Whole vectors only: what is left over of a line would cost as much as the line.
+    const int64_t LANES = 16, room = (keys + LANES - 1) / LANES * LANES;
+    float *work = static_cast<float *>(std::malloc(sizeof(float) * size_t(room)));
+    int64_t query = from % queries;
+    for (int64_t line = from; line < to; line++, query = query + 1 == queries ? 0 : query + 1) {
       T *x = scores + line * keys;
-      const int64_t query = line % queries, row = line / (heads * queries);
       const int64_t seen = visible ? keys : query + 1;
+      const int64_t padded = (seen + LANES - 1) / LANES * LANES;
+      const int64_t there = padded < keys ? padded : keys;
       float total = 0;
       if (visible) {
-        const uint8_t *sees = visible + (row * queries + query) * keys;
-        for (int64_t i = 0; i < seen; i++) work[i] = sees[i] ? up(x[i]) : -3e38f;
+        const uint8_t *sees = visible + (line / (heads * queries) * queries + query) * keys;
+        for (int64_t i = 0; i < there; i++) work[i] = sees[i] ? up(x[i]) : -3e38f;
       } else {
-        for (int64_t i = 0; i < seen; i++) work[i] = up(x[i]);
+        for (int64_t i = 0; i < there; i++) work[i] = up(x[i]);
       }
-      const float most = largest(seen, [=](int64_t i) { return work[i]; });
-      for (int64_t i = 0; i < seen; i++) {
+      for (int64_t i = seen; i < padded; i++) work[i] = -INFINITY;
+      const float most = largest(padded, [=](int64_t i) { return work[i]; });
+      for (int64_t i = 0; i < padded; i++) {
         work[i] = exponential(work[i] - most);
         total += work[i];
       }
       const float share_of = 1.f / total;
-      for (int64_t i = 0; i < seen; i++) put(x[i], work[i] * share_of);
-      if (seen < keys) std::memset(static_cast<void *>(x + seen), 0, sizeof(T) * size_t(keys - seen));
+      for (int64_t i = 0; i < there; i++) put(x[i], work[i] * share_of);
+      if (there < keys)
+        std::memset(static_cast<void *>(x + there), 0, sizeof(T) * size_t(keys - there));
     }
     std::free(work);
   });
