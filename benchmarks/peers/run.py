@@ -90,6 +90,7 @@ def rows() -> list[Row]:
         Row("sft", "30M", "bfloat16", 16, 0, "tokens/s"),
         Row("dpo", "30M", "bfloat16", 16, 0, "pairs/s"),
         Row("ppo", "30M", "bfloat16", 64, 64, "episodes/s"),
+        Row("ppo_shared", "30M", "bfloat16", 64, 64, "episodes/s"),
     ]
     return found
 
@@ -324,7 +325,7 @@ def main() -> None:
             subprocess.run([ROOT / ".venv/bin/python", "-c", code], check=True)
             result["equal_work"][row.size] = require_equal_work(row.size, given)
         began = time.perf_counter()
-        result["rows"].append(measure(row, given, turns))
+        result["rows"].append(measure(row, given, turns) | {"commit": result["commit"]})
         given.out.parent.mkdir(parents=True, exist_ok=True)
         aside = given.out.with_suffix(".part")
         aside.write_text(json.dumps(result, indent=1) + "\n")
