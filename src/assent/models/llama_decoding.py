@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from assent.models.kernels import FEW, WIDEST, kernels_for
+from assent.models.compiled_passes import FEW, WIDEST
+from assent.models.kernels import kernels_for
 from assent.models.llama import folded_weights, shape_of, turns_of
 from assent.models.llama_layers import gated, norm, remembering, turn
 from assent.models.packing import pack

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from assent.models.kernels import Kernels, kernels_for
+from assent.models.compiled_passes import Kernels
+from assent.models.kernels import kernels_for
 from assent.models.packed_attention import Attended, attend, attend_backward
 from assent.models.packing import Packed
 

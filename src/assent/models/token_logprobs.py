@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from assent.models.kernels import Kernels, kernels_for
+from assent.models.compiled_passes import Kernels
+from assent.models.kernels import kernels_for
 from assent.objectives.logprobs import lean_token_logprobs
 
 

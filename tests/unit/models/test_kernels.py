@@ -12,7 +12,7 @@ from tests.unit.models.architectures import PAD, causal_lm, token_lists
 from torch import Tensor
 
 from assent.models import kernels as module
-from assent.models.kernels import Kernels
+from assent.models.compiled_passes import Kernels
 from assent.models.packing import Block
 from assent.models.sampling import Rollouts, sample
 from assent.models.token_logprobs import logprobs_of_tokens
