@@ -69,8 +69,10 @@ def survive(project: Project, kills: int) -> None:
         start = max(batches, default=0)
         stored = [event.id for event in project.store.events()]
         assert stored[: len(acknowledged)] == acknowledged
-        # At most one batch was committed and not acknowledged, and it is whole.
-        assert len(stored) - len(acknowledged) in {0, *BATCHES}
+        # At most one batch was committed and not acknowledged, and it is whole; the very last, on a
+        # machine that comes so far, is what is left of the tasks.
+        lost = len(stored) - len(acknowledged)
+        assert lost in {0, *BATCHES} or (len(stored) == 2 * PAIRS and lost < max(BATCHES))
         assert check_project(project) == []
     assert len(acknowledged) > kills
 
