@@ -1,8 +1,9 @@
 // Passes over the rows of a Llama-type model on a CPU, each one sweep over memory.
 //
-// models/kernels.py compiles this file once, compiled_passes.py calls it through plain C. Every function does what a
-// handful of torch operations do, in float32 whatever the numbers are stored in, and a row's result
-// does not depend on how many threads share the rows. Matrix products stay with torch.
+// models/kernels.py compiles this file once, compiled_passes.py calls it through plain C. Every
+// function does what a handful of torch operations do, in float32 whatever the numbers are stored
+// in, and a row's result does not depend on how many threads share the rows. Matrix products stay
+// with torch.
 
 #include <cmath>
 #include <cstdint>

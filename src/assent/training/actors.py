@@ -49,9 +49,7 @@ class Actors:
     ) -> None:
         require_match(policy, tokenizer)
         _require_reference(policy, reference, stage, has_adapter=settings.lora is not None)
-        self._wanted_value = wanted = (
-            settings.value_model if isinstance(settings, PpoSettings) else None
-        )
+        wanted = _wanted_value(settings)
         separate = isinstance(wanted, SeparateValue)
         if separate and value_model is None:
             origin = reference or policy
@@ -85,7 +83,7 @@ class Actors:
 
     def optimiser(self) -> Optimizer:
         """One optimiser of all of them, in which what predicts values has its own learning rate."""
-        optimiser, wanted = self.settings.optimiser, self._wanted_value
+        optimiser, wanted = self.settings.optimiser, _wanted_value(self.settings)
         apart: list[tuple[nn.Module, float]] = []
         if self.value_head is not None and isinstance(wanted, SharedValue):
             apart = [(self.value_head, wanted.lr_times * optimiser.lr)]
@@ -176,13 +174,13 @@ class Ahead:
     """What was scored with gradients before it was its turn; handed out once."""
 
     def __init__(self, numbers: Sequence[int], scored: Scored) -> None:
-        self._numbers, self._scored = list(numbers), scored
+        self._numbers = list(numbers)
+        self._scored: Scored | None = scored
 
     def take(self, numbers: Sequence[int]) -> Scored | None:
         """What these rows were scored, if they are those and it is still there."""
-        kept, self._numbers = self._numbers == list(numbers), []
-        scored, self._scored = self._scored, None  # type: ignore[assignment]
-        return scored if kept else None
+        scored, self._scored = self._scored, None
+        return scored if self._numbers == list(numbers) else None
 
 
 class Before(NamedTuple):
@@ -255,6 +253,10 @@ def value_model_for(
         "tokens; set ppo.value_model.start = 'reference'"
     )
     raise ConfigError(message)
+
+
+def _wanted_value(settings: RlSettings) -> SharedValue | SeparateValue | None:
+    return settings.value_model if isinstance(settings, PpoSettings) else None
 
 
 def kl_controller(settings: RlSettings) -> KlController:
