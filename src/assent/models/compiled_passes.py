@@ -137,64 +137,6 @@ class Kernels:
             _size(states.shape[2]), _at(into), _size(into.stride(0)), _threads(),
         )  # fmt: skip
 
-    def fold_(
-        self,
-        into: Float[Tensor, "out wide"],
-        weight: Float[Tensor, "out wide"],
-        gain: Float[Tensor, " wide"],
-        *,
-        times: float = 1.0,
-        width: int = 0,
-    ) -> None:
-        """Write weight * (gain * times), the pairs that are rotated together side by side.
-
-        Args:
-            into: where to; contiguous.
-            weight: float32.
-            gain: of the norm before it; float32.
-            times: a number.
-            width: of a head whose pairs are rotated; 0 for none.
-        """
-        assert into.is_contiguous()
-        weight, gain = weight.contiguous(), gain.contiguous()
-        assert weight.dtype == gain.dtype == torch.float32
-        self._library.assent_fold(
-            _half(into), _at(weight), _at(gain), ctypes.c_float(times), _size(len(weight)),
-            _size(weight.shape[1]), _size(width), _at(into), _threads(),
-        )  # fmt: skip
-
-    def unfold(
-        self,
-        of_folded: Float[Tensor, "out wide"],
-        weight: Float[Tensor, "out wide"],
-        gain: Float[Tensor, " wide"],
-        of_gain: Float[Tensor, " wide"],
-        *,
-        times: float = 1.0,
-        width: int = 0,
-    ) -> Float[Tensor, "out wide"]:
-        """Gradient of a weight, given that of what `fold_` wrote; that of the gain is added.
-
-        Args:
-            of_folded: the gradient that is given.
-            weight: as `fold_` had it, and so are the rest.
-            gain: of the norm before it.
-            of_gain: added to.
-            times: a number.
-            width: of a head whose pairs are rotated; 0 for none.
-        """
-        assert of_folded.is_contiguous()
-        assert of_gain.is_contiguous()
-        weight, gain = weight.contiguous(), gain.contiguous()
-        assert weight.dtype == gain.dtype == of_gain.dtype == torch.float32
-        made = torch.empty_like(weight)
-        self._library.assent_unfold(
-            _half(of_folded), _at(of_folded), _at(weight), _at(gain), ctypes.c_float(times),
-            _size(len(weight)), _size(weight.shape[1]), _size(width), _at(made), _at(of_gain),
-            _threads(),
-        )  # fmt: skip
-        return made
-
     def gated(self, gate_up: Float[Tensor, "row both"]) -> Float[Tensor, "row half"]:
         """silu(gate) * up."""
         assert gate_up.is_contiguous()

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from assent.models.compiled_passes import Kernels
 from assent.models.kernels import kernels_for
 from assent.models.packed_attention import Attended, attend, attend_backward
 from assent.models.packing import Packed
@@ -337,9 +336,6 @@ def fold(layer: Layer, shape: Shape) -> Folded:
     """Weights with the gain before them, queries scaled by 1 / sqrt(width), in `shape.dtype`."""
     layer = Layer(*(weight.float() for weight in layer))
     gain, second = layer.gain, layer.second_gain
-    fast = kernels_for(layer.query)
-    if fast is not None:
-        return _folded_fast(fast, layer, shape)
     query = _adjacent(layer.query * (gain * shape.width**-0.5), shape.width)
     key_value = torch.cat([_adjacent(layer.key * gain, shape.width), layer.value * gain])
     gate_up = torch.cat([layer.gate * second, layer.up * second])
@@ -348,24 +344,8 @@ def fold(layer: Layer, shape: Shape) -> Folded:
     )
 
 
-def _folded_fast(fast: Kernels, layer: Layer, shape: Shape) -> Folded:
-    between, hidden = shape.key_heads * shape.width, layer.query.shape[1]
-    query = torch.empty(layer.query.shape, dtype=shape.dtype)
-    key_value = torch.empty(2 * between, hidden, dtype=shape.dtype)
-    gate_up = torch.empty(2 * len(layer.gate), hidden, dtype=shape.dtype)
-    fast.fold_(query, layer.query, layer.gain, times=shape.width**-0.5, width=shape.width)
-    fast.fold_(key_value[:between], layer.key, layer.gain, width=shape.width)
-    fast.fold_(key_value[between:], layer.value, layer.gain)
-    for half, weight in zip(gate_up.chunk(2), (layer.gate, layer.up), strict=True):
-        fast.fold_(half, weight, layer.second_gain)
-    return Folded(query, key_value, layer.out.to(shape.dtype), gate_up, layer.down.to(shape.dtype))
-
-
 def _unfold(layer: Layer, shape: Shape, of: Folded) -> list[Tensor]:
     """Gradients of a layer's weights, in their order, from those of the folded ones."""
-    fast = kernels_for(layer.query)
-    if fast is not None:
-        return _unfolded_fast(fast, layer, shape, of)
     of = Folded(*(one.float() for one in of))
     between = shape.key_heads * shape.width
     query = _apart(of.query, shape.width) * shape.width**-0.5
@@ -378,19 +358,6 @@ def _unfold(layer: Layer, shape: Shape, of: Folded) -> list[Tensor]:
         of_gain, query * gain, key * gain, value * gain, of.out,
         of_second, gate * second, up * second, of.down,
     ]  # fmt: skip
-
-
-def _unfolded_fast(fast: Kernels, layer: Layer, shape: Shape, of: Folded) -> list[Tensor]:
-    gain, second, between = layer.gain, layer.second_gain, shape.key_heads * shape.width
-    of_gain, of_second = torch.zeros_like(gain), torch.zeros_like(second)
-    turned: dict[str, Any] = {"width": shape.width}
-    query = fast.unfold(of.query, layer.query, gain, of_gain, times=shape.width**-0.5, **turned)
-    key = fast.unfold(of.key_value[:between], layer.key, gain, of_gain, **turned)
-    value = fast.unfold(of.key_value[between:], layer.value, gain, of_gain)
-    of_gate, of_up = of.gate_up.chunk(2)
-    gate = fast.unfold(of_gate, layer.gate, second, of_second)
-    up = fast.unfold(of_up, layer.up, second, of_second)
-    return [of_gain, query, key, value, of.out.float(), of_second, gate, up, of.down.float()]
 
 
 def _adjacent(weight: Tensor, width: int) -> Tensor:

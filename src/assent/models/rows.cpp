@@ -412,58 +412,6 @@ void by_row(const T *states, Rows block, int64_t heads, int64_t key_heads, int64
     });
 }
 
-// Where the row of a folded weight stands in the weight: folded, the two numbers that are rotated
-// together are neighbours. `width` is that of a head; 0: nothing is rotated.
-inline int64_t unfolded(int64_t row, int64_t width) {
-  if (!width) return row;
-  const int64_t within = row % width;
-  return row - within + within / 2 + (within % 2) * (width / 2);
-}
-
-// The weight times the gain before it times a number.
-template <class T>
-void fold(const float *weight, const float *gain, float times, int64_t count, int64_t wide,
-          int64_t width, T *into, int threads) {
-  share(count, wide, threads, [=](int64_t from, int64_t to) {
-    for (int64_t row = from; row < to; row++) {
-      const float *__restrict w = weight + unfolded(row, width) * wide;
-      T *__restrict y = into + row * wide;
-      for (int64_t i = 0; i < wide; i++) put(y[i], w[i] * (gain[i] * times));
-    }
-  });
-}
-
-// From the gradient of a folded weight that of the weight, and that of the gain, which is added to.
-// A column is a unit of work, so that its sum over the rows does not depend on the threads.
-template <class T>
-void unfold(const T *of_folded, const float *weight, const float *gain, float times, int64_t count,
-            int64_t wide, int64_t width, float *of_weight, float *of_gain, int threads) {
-  const int64_t COLUMNS = 64, ROWS = 128;
-  share((wide + COLUMNS - 1) / COLUMNS, count * COLUMNS, threads, [=](int64_t from, int64_t to) {
-    for (int64_t start = from * COLUMNS; start < to * COLUMNS && start < wide; start += COLUMNS) {
-      const int64_t here = wide - start < COLUMNS ? wide - start : COLUMNS;
-      float total[COLUMNS] = {};
-      for (int64_t first = 0; first < count; first += ROWS) {
-        float part[COLUMNS] = {};
-        const int64_t last = first + ROWS < count ? first + ROWS : count;
-        for (int64_t row = first; row < last; row++) {
-          const int64_t at = unfolded(row, width) * wide + start;
-          const T *__restrict g = of_folded + row * wide + start;
-          const float *__restrict w = weight + at;
-          float *__restrict y = of_weight + at;
-          for (int64_t i = 0; i < here; i++) {
-            const float scaled = up(g[i]) * times;
-            part[i] += scaled * w[i];
-            y[i] = scaled * gain[start + i];
-          }
-        }
-        for (int64_t i = 0; i < here; i++) total[i] += part[i];
-      }
-      for (int64_t i = 0; i < here; i++) of_gain[start + i] += total[i];
-    }
-  });
-}
-
 // A product of few rows with a matrix of weights: each weight is read once, in half of the bytes if
 // it is bfloat16. One weight row is a unit of work.
 template <class T>
@@ -637,21 +585,6 @@ PUBLIC void assent_by_row(int half, int into_half, const void *states, int64_t s
     by_row(F(states), block, heads, key_heads, width, b, stride, threads);
   else
     by_row(F(states), block, heads, key_heads, width, f, stride, threads);
-}
-
-PUBLIC void assent_fold(int half, const float *weight, const float *gain, float times,
-                        int64_t count, int64_t wide, int64_t width, void *into, int threads) {
-  EITHER(fold(weight, gain, times, count, wide, width, static_cast<bf16 *>(into), threads),
-         fold(weight, gain, times, count, wide, width, static_cast<float *>(into), threads))
-}
-
-PUBLIC void assent_unfold(int half, const void *of_folded, const float *weight, const float *gain,
-                          float times, int64_t count, int64_t wide, int64_t width,
-                          float *of_weight, float *of_gain, int threads) {
-  EITHER(unfold(static_cast<const bf16 *>(of_folded), weight, gain, times, count, wide, width,
-                of_weight, of_gain, threads),
-         unfold(static_cast<const float *>(of_folded), weight, gain, times, count, wide, width,
-                of_weight, of_gain, threads))
 }
 
 PUBLIC void assent_turn(int half, void *states, int64_t count, int64_t stride, int64_t wide,

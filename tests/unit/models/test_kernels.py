@@ -86,40 +86,6 @@ def test_rows_by_head_and_back(fast: Kernels, dtype: torch.dtype, threads: int) 
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("rows", "wide", "width"), [(16, 37, 8), (300, 130, 0), (64, 64, 64)])
-def test_fold_and_its_gradient(
-    fast: Kernels, rows: int, wide: int, width: int, dtype: torch.dtype
-) -> None:
-    weight, gain = normal(rows, wide).requires_grad_(), normal(wide, seed=1).requires_grad_()
-    plain = weight * (gain * 0.25)
-    if width:
-        plain = plain.view(-1, 2, width // 2, wide).transpose(1, 2).reshape(rows, wide)
-    folded = torch.empty(rows, wide, dtype=dtype)
-    fast.fold_(folded, weight.detach(), gain.detach(), times=0.25, width=width)
-    assert torch.equal(folded, plain.detach().to(dtype))
-    gradient, of_gain = normal(rows, wide, dtype=dtype, seed=2), torch.ones(wide)
-    of_weight = fast.unfold(
-        gradient, weight.detach(), gain.detach(), of_gain, times=0.25, width=width
-    )
-    torch.autograd.backward(plain, gradient.float())
-    assert weight.grad is not None
-    assert gain.grad is not None
-    near(of_weight, weight.grad, torch.float32)
-    near(of_gain - 1, gain.grad, torch.float32)
-
-
-@pytest.mark.usefixtures("two_threads")
-def test_a_folded_weights_gradient_does_not_depend_on_the_threads(fast: Kernels) -> None:
-    given = normal(500, 200), normal(500, 200, seed=1), normal(200, seed=2)
-    found = []
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        of_gain = torch.zeros(200)
-        found.append((fast.unfold(*given, of_gain), of_gain))
-    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
 def test_norm_and_its_gradient(fast: Kernels, dtype: torch.dtype) -> None:
     stream = normal(7, 37).requires_grad_()
     plain = stream * (stream.square().mean(1, keepdim=True) + 1e-5).rsqrt()
