@@ -64,7 +64,8 @@ class PolicyGradientSettings(Settings):
     reward_clip: PositiveFloat = 10.0
     """Normalised scores are clipped to this range: a safety net, counted in the metrics."""
     precision: Precision = "float32"
-    """Of the forward pass; log-probabilities and weights stay in float32."""
+    """Of a forward pass of the policy or of a reward model; what is computed from them
+    (log-probabilities, rewards) and the weights stay in float32."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, a third more time."""
     lora: LoraSettings | None = None

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from assent.models.packing import Block
+from assent.models.compiled_arguments import at, half, size, threads
+from assent.models.compiled_attention import CompiledAttention
 
 WIDEST: Final = 512
 """Of a head, in `Kernels.look_back`."""
@@ -17,10 +18,14 @@ FEW: Final = {torch.float32: 4, torch.bfloat16: 1}
 
 
 class Kernels:
-    """The compiled functions. Matrices are contiguous, float32 or bfloat16, on the CPU."""
+    """The compiled functions. Matrices are contiguous, float32 or bfloat16, on the CPU.
+
+    Those that attention is made of are in `attention`.
+    """
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
+        self.attention = CompiledAttention(library)
         _share_threads(library)
 
     def norm(
@@ -32,8 +37,8 @@ class Kernels:
         normed = torch.empty(count, wide, dtype=dtype)
         scales = torch.empty(count, 1)
         self._library.assent_norm(
-            _half(normed), _at(stream), _size(count), _size(wide), ctypes.c_float(eps), _at(normed),
-            _at(scales), _threads(),
+            half(normed), at(stream), size(count), size(wide), ctypes.c_float(eps), at(normed),
+            at(scales), threads(),
         )  # fmt: skip
         return normed, scales
 
@@ -61,8 +66,8 @@ class Kernels:
         assert all(part.is_contiguous() for part in parts)
         assert second is None or second.dtype == gradient.dtype
         self._library.assent_norm_backward(
-            _half(gradient), _half(normed), _at(gradient), _at(second), _at(normed), _at(scales),
-            _at(before), _size(count), _size(wide), _at(into), _threads(),
+            half(gradient), half(normed), at(gradient), at(second), at(normed), at(scales),
+            at(before), size(count), size(wide), at(into), threads(),
         )  # fmt: skip
         return into
 
@@ -85,56 +90,9 @@ class Kernels:
         assert states.stride(1) == 1
         assert turns.is_contiguous()
         self._library.assent_turn(
-            _half(states), _at(states), _size(len(states)), _size(states.stride(0)),
-            _size(states.shape[1]), _size(width), _at(turns),
-            ctypes.c_float(-1.0 if back else 1.0), _threads(),
-        )  # fmt: skip
-
-    def by_head(
-        self,
-        states: Float[Tensor, "slot wide"],
-        block: Block,
-        heads: int,
-        key_heads: int,
-        *,
-        looks_back: bool = False,
-    ) -> Float[Tensor, "group line width"]:
-        """A block's rows by key head: [row * key head, heads of each * place, width].
-
-        Args:
-            states: of all slots, which may stand further apart than they are wide.
-            block: whose rows.
-            heads: of the states.
-            key_heads: that they belong to.
-            looks_back: the slots that the rows look back at come first.
-        """
-        assert states.stride(1) == 1
-        width, before = states.shape[1] // heads, block.before if looks_back else None
-        places = block.width + (0 if before is None else before.shape[1])
-        made = states.new_empty(block.rows * key_heads, heads // key_heads * places, width)
-        self._library.assent_by_head(
-            _half(states), _at(states), _size(states.stride(0)), *_rows(block, before),
-            _size(heads), _size(key_heads), _size(width), _at(made), _threads(),
-        )  # fmt: skip
-        return made
-
-    def by_row_(
-        self,
-        into: Float[Tensor, "slot wide"],
-        states: Float[Tensor, "group line width"],
-        block: Block,
-        heads: int,
-        key_heads: int,
-        *,
-        looks_back: bool = False,
-    ) -> None:
-        """Back again: the rows' own slots are written, those they look back at are added to."""
-        assert into.stride(1) == 1
-        states = states.contiguous()
-        self._library.assent_by_row(
-            _half(states), _half(into), _at(states),
-            *_rows(block, block.before if looks_back else None), _size(heads), _size(key_heads),
-            _size(states.shape[2]), _at(into), _size(into.stride(0)), _threads(),
+            half(states), at(states), size(len(states)), size(states.stride(0)),
+            size(states.shape[1]), size(width), at(turns),
+            ctypes.c_float(-1.0 if back else 1.0), threads(),
         )  # fmt: skip
 
     def gated(self, gate_up: Float[Tensor, "row both"]) -> Float[Tensor, "row half"]:
@@ -143,7 +101,7 @@ class Kernels:
         count, wide = len(gate_up), gate_up.shape[1] // 2
         activated = gate_up.new_empty(count, wide)
         self._library.assent_gated(
-            _half(gate_up), _at(gate_up), _size(count), _size(wide), _at(activated), _threads()
+            half(gate_up), at(gate_up), size(count), size(wide), at(activated), threads()
         )
         return activated
 
@@ -155,45 +113,10 @@ class Kernels:
         assert gate_up.is_contiguous()
         found = torch.empty_like(gate_up)
         self._library.assent_gated_backward(
-            _half(gate_up), _at(through), _at(gate_up), _size(len(through)),
-            _size(through.shape[1]), _at(found), _threads(),
+            half(gate_up), at(through), at(gate_up), size(len(through)),
+            size(through.shape[1]), at(found), threads(),
         )  # fmt: skip
         return found
-
-    def softmax_(
-        self,
-        scores: Float[Tensor, "group line key"],
-        visible: Bool[Tensor, "row query key"] | None,
-        rows: int,
-        heads: int,
-    ) -> None:
-        """Softmax of every line, in place.
-
-        Args:
-            scores: groups are rows times key heads, lines the heads of each times the queries.
-            visible: which keys each query sees; without it query i sees the keys up to i.
-            rows: how many.
-            heads: of the queries.
-        """
-        assert scores.is_contiguous()
-        keys = scores.shape[2]
-        sees = None if visible is None else visible.contiguous()
-        self._library.assent_softmax(
-            _half(scores), _at(scores), _at(sees), _size(rows), _size(heads),
-            _size(scores.shape[0] * scores.shape[1] // (rows * heads)), _size(keys), _threads(),
-        )  # fmt: skip
-
-    def softmax_backward_(
-        self, flow: Float[Tensor, "group line key"], weights: Float[Tensor, "group line key"]
-    ) -> None:
-        """From the gradient of the weights that of the scores, in place."""
-        assert flow.is_contiguous()
-        assert weights.is_contiguous()
-        keys = flow.shape[2]
-        self._library.assent_softmax_backward(
-            _half(flow), _at(flow), _at(weights), _size(flow.numel() // max(keys, 1)), _size(keys),
-            _threads(),
-        )  # fmt: skip
 
     def token_logprobs(
         self, logits: Float[Tensor, "row vocab"], tokens: Int[Tensor, " row"], temperature: float
@@ -204,8 +127,8 @@ class Kernels:
         count, vocabulary = logits.shape
         picked, sums = torch.empty(count), torch.empty(count)
         self._library.assent_token_logprobs(
-            _half(logits), _at(logits), _at(tokens), _size(count), _size(vocabulary),
-            ctypes.c_float(temperature), _at(sums), _at(picked), _threads(),
+            half(logits), at(logits), at(tokens), size(count), size(vocabulary),
+            ctypes.c_float(temperature), at(sums), at(picked), threads(),
         )  # fmt: skip
         return picked, sums
 
@@ -221,8 +144,8 @@ class Kernels:
         found = torch.empty_like(logits)
         gradient = gradient.float().contiguous()
         self._library.assent_token_logprobs_backward(
-            _half(logits), _at(logits), _at(tokens), _at(gradient), _at(sums), _size(len(logits)),
-            _size(logits.shape[1]), ctypes.c_float(temperature), _at(found), _threads(),
+            half(logits), at(logits), at(tokens), at(gradient), at(sums), size(len(logits)),
+            size(logits.shape[1]), ctypes.c_float(temperature), at(found), threads(),
         )  # fmt: skip
         return found
 
@@ -235,8 +158,8 @@ class Kernels:
         assert weights.is_contiguous()
         made = states.new_empty(len(states), len(weights))
         self._library.assent_thin_product(
-            _half(states), _at(states), _size(len(states)), _size(states.shape[1]), _at(weights),
-            _size(len(weights)), _at(made), _threads(),
+            half(states), at(states), size(len(states)), size(states.shape[1]), at(weights),
+            size(len(weights)), at(made), threads(),
         )  # fmt: skip
         return made
 
@@ -255,8 +178,8 @@ class Kernels:
         count, vocabulary = logits.shape
         tokens, logprobs = torch.empty(count, dtype=torch.long), torch.empty(count)
         self._library.assent_draw(
-            _half(logits), _at(logits), _at(uniforms), _size(count), _size(vocabulary),
-            ctypes.c_float(temperature), _at(tokens), _at(logprobs), _threads(),
+            half(logits), at(logits), at(uniforms), size(count), size(vocabulary),
+            ctypes.c_float(temperature), at(tokens), at(logprobs), threads(),
         )  # fmt: skip
         return tokens, logprobs
 
@@ -292,9 +215,9 @@ class Kernels:
         assert all(part.is_contiguous() for part in parts)
         mixed = states.new_empty(rows, heads * width)
         self._library.assent_look_back(
-            _half(states), _at(states), _at(turns), _at(positions), _at(lengths), _size(start),
-            _size(column), _size(rows), _size(heads), _size(key_heads), _size(width), _size(room),
-            _at(keys), _at(values), _at(mixed), _threads(),
+            half(states), at(states), at(turns), at(positions), at(lengths), size(start),
+            size(column), size(rows), size(heads), size(key_heads), size(width), size(room),
+            at(keys), at(values), at(mixed), threads(),
         )  # fmt: skip
         return mixed
 
@@ -308,27 +231,3 @@ def _share_threads(library: ctypes.CDLL) -> None:
     library.assent_threads(
         threads.GOMP_parallel, threads.omp_get_thread_num, threads.omp_get_num_threads
     )
-
-
-def _rows(block: Block, before: Tensor | None) -> tuple[object, ...]:
-    """A block as the library wants it: `before` has to outlive the call."""
-    assert before is None or before.is_contiguous()
-    back = 0 if before is None else before.shape[1]
-    numbers = _size(block.start), _size(block.rows), _size(block.width)
-    return *numbers, _at(before), _size(back)
-
-
-def _half(matrix: Tensor) -> int:
-    return int(matrix.dtype == torch.bfloat16)
-
-
-def _at(matrix: Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if matrix is None else matrix.data_ptr())
-
-
-def _size(count: int) -> ctypes.c_int64:
-    return ctypes.c_int64(count)
-
-
-def _threads() -> int:
-    return torch.get_num_threads()

@@ -1,9 +1,9 @@
-"""Compiled passes over rows: what `rows.cpp` does, called with tensors. Optional, on CPUs only.
+"""Compiled passes over rows: `rows.cpp` and what it includes. Optional, on CPUs only.
 
-The file is compiled once, with the C++ compiler that is found (`c++`, `g++`, `clang++`, or the one
+They are compiled once, with the C++ compiler that is found (`c++`, `g++`, `clang++`, or the one
 of the extra `assent[kernels]`), and kept in the user's cache folder under a name that says which
-source, compiler and processor it was made for. Without a compiler, with ASSENT_KERNELS=off, or if
-what was compiled does not reproduce a small example, torch's own operations are used: the same
+source, compiler and processor they were made for. Without a compiler, with ASSENT_KERNELS=off, or
+if what was compiled does not reproduce a small example, torch's own operations are used: the same
 results but for the order of sums.
 """
 
@@ -29,13 +29,18 @@ from assent.models.compiled_passes import Kernels
 _log = logging.getLogger(__name__)
 
 SOURCE: Final = Path(__file__).with_name("rows.cpp")
+_INCLUDED: Final = tuple(
+    SOURCE.with_name(name) for name in ("attention.h", "sharing.h", "vectors.h")
+)
 _FLAGS: Final = (
     "-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden",
     "-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-fno-trapping-math",
     "-fassociative-math", "-fno-signed-zeros", "-freciprocal-math",
 )  # fmt: skip
 _WIDE: Final = "-mprefer-vector-width=512"
-_SECONDS: Final = 120
+_SECONDS: Final = 240
+_ZIG: Final = "ziglang"
+"""The compiler that pip brings, which takes its time."""
 _KINDS: Final = (torch.float32, torch.bfloat16)
 
 
@@ -79,8 +84,8 @@ def _compiler() -> list[str] | None:
         path = shutil.which(name)
         if path is not None:
             return [path]
-    if importlib.util.find_spec("ziglang") is not None:
-        return [sys.executable, "-m", "ziglang", "c++"]
+    if importlib.util.find_spec(_ZIG) is not None:
+        return [sys.executable, "-m", _ZIG, "c++"]
     return None
 
 
@@ -88,10 +93,13 @@ def _compiled(compiler: list[str]) -> Path:
     """The library, compiled if nobody has."""
     folder = _private_folder()
     told = _run([*compiler, "--version"])
-    parts = (SOURCE.read_text(), told, " ".join(_FLAGS), _processor())
+    sources = "\0".join(file.read_text() for file in (SOURCE, *_INCLUDED))
+    parts = (sources, told, " ".join(_FLAGS), _processor())
     name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     file = folder / f"rows-{name}.so"
     if not file.is_file():
+        if _ZIG in compiler:
+            _log.warning("compiling passes over rows for this processor, once: about a minute")
         with tempfile.TemporaryDirectory(dir=folder) as made:
             fresh = Path(made) / file.name
             for wide in ([_WIDE], []):

@@ -4,6 +4,9 @@ Two batched products and a softmax: their backward pass is three products, which
 lengths of responses beats that of torch's fused attention (and by far in bfloat16). Long rows in
 float32 take the fused one. It is the same with and without gradients, so that a policy and a
 reference of equal weights give equal bits.
+
+Where it is compiled (`attention.h`) one pass does it all, a row and head at a time in the caches,
+and only for the keys that a query sees.
 """
 
 from functools import lru_cache
@@ -12,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from assent.models.compiled_attention import CompiledAttention, Sight
 from assent.models.kernels import kernels_for
 from assent.models.packing import Block, Packed
 
@@ -30,6 +34,14 @@ class _Part(NamedTuple):
     """Result and log of the sums, where the fused attention ran."""
 
 
+class _Compiled(NamedTuple):
+    """Of one block that was attended to in one pass, what the backward pass needs."""
+
+    passes: CompiledAttention
+    sight: Sight
+    weights: Tensor
+
+
 class Attended(NamedTuple):
     """What each query saw."""
 
@@ -37,7 +49,7 @@ class Attended(NamedTuple):
     """[query, heads * width]"""
     heads: int
     key_heads: int
-    parts: list[_Part | None]
+    parts: list[_Part | _Compiled | None]
     """None for a block without queries; empty where nothing was kept."""
 
 
@@ -65,11 +77,18 @@ def attend(
         keep: a backward pass will follow.
     """
     mixed = torch.empty_like(query)
-    parts: list[_Part | None] = []
+    fast = _compiled(query, key, value, query.shape[1] // heads)
+    parts: list[_Part | _Compiled | None] = []
     for block in packed.blocks:
         numbers = _numbers(block, picked=picked)
         if numbers is not None and not numbers.shape[1]:
             parts.append(None)
+            continue
+        if fast is not None and not _is_long(block, query, picked=picked):
+            sight = Sight(query, key, value, block, heads, key_heads, picked)
+            kept = fast.attend(sight, mixed, keep=keep)
+            if kept is not None:
+                parts.append(_Compiled(fast, sight, kept))
             continue
         q = _queries(query, block, heads, key_heads, numbers)
         k, v = (_seen(one, block, key_heads) for one in (key, value))
@@ -104,6 +123,10 @@ def attend_backward(
     for block, part in zip(packed.blocks, attended.parts, strict=True):
         if part is None:
             continue
+        if isinstance(part, _Compiled):
+            passes, sight, weights = part
+            passes.attend_backward(flow, sight, weights, of_query, of_key, of_value)
+            continue
         numbers = _numbers(block, picked=picked)
         do = _queries(flow, block, heads, key_heads, numbers, nothing_at_padding=True)
         dq, dk, dv = _part_backward(do, part, block, heads)
@@ -126,7 +149,7 @@ def _part_backward(
     if fast is None:
         ds = torch.ops.aten._softmax_backward_data(ds, weights, -1, weights.dtype)
     else:
-        fast.softmax_backward_(ds, weights)
+        fast.attention.softmax_backward_(ds, weights)
     return torch.bmm(ds, part.key), torch.bmm(ds.transpose(1, 2), part.query), dv
 
 
@@ -136,7 +159,7 @@ def _weights(q: Tensor, k: Tensor, block: Block, heads: int, *, picked: bool) ->
     fast = kernels_for(q, k)
     if fast is not None:
         scores = torch.bmm(q, k.transpose(1, 2))
-        fast.softmax_(scores, visible, block.rows, heads)
+        fast.attention.softmax_(scores, visible, block.rows, heads)
         return scores
     if visible is None:
         bias = _causal(block.width, q.shape[1] // block.width, q.dtype, q.device)
@@ -146,6 +169,11 @@ def _weights(q: Tensor, k: Tensor, block: Block, heads: int, *, picked: bool) ->
         by_head = scores.view(block.rows, heads, -1, k.shape[1])
         by_head.masked_fill_(~visible[:, None], torch.finfo(q.dtype).min)
     return torch.softmax(scores, dim=-1)
+
+
+def _compiled(query: Tensor, key: Tensor, value: Tensor, width: int) -> CompiledAttention | None:
+    fast = kernels_for(query, key, value)
+    return fast.attention if fast and fast.attention.attends(query.dtype, width) else None
 
 
 def _is_long(block: Block, query: Tensor, *, picked: bool) -> bool:
@@ -214,7 +242,7 @@ def _queries(
     if numbers is None:
         fast = kernels_for(states)
         if fast is not None:
-            return fast.by_head(states, block, heads, key_heads)
+            return fast.attention.by_head(states, block, heads, key_heads)
         own = states[block.start : block.end].view(block.rows, -1, states.shape[1])
         return _by_head(own, heads, key_heads)
     asked = states[numbers]
@@ -228,7 +256,7 @@ def _seen(states: Tensor, block: Block, key_heads: int) -> Tensor:
     """By head, what a block's rows look back at, and after it the rows themselves."""
     fast = kernels_for(states)
     if fast is not None:
-        return fast.by_head(states, block, key_heads, key_heads, looks_back=True)
+        return fast.attention.by_head(states, block, key_heads, key_heads, looks_back=True)
     seen = states[block.start : block.end].view(block.rows, block.width, states.shape[1])
     if block.before is not None:
         back = torch.nn.functional.embedding(block.before, states)
@@ -241,7 +269,7 @@ def _add_seen(whole: Tensor, one: Tensor, block: Block, key_heads: int) -> None:
     fast = kernels_for(whole, one)
     if fast is not None:
         # Blocks look back only, so that what stands before has been written by now.
-        fast.by_row_(whole, one, block, key_heads, key_heads, looks_back=True)
+        fast.attention.by_row_(whole, one, block, key_heads, key_heads, looks_back=True)
         return
     if block.before is None:
         _write(whole, one, block, key_heads, key_heads)
@@ -269,7 +297,7 @@ def _write(whole: Tensor, one: Tensor, block: Block, heads: int, key_heads: int)
     """Write what `_by_head` has of a block into its own slots."""
     fast = kernels_for(whole, one)
     if fast is not None:
-        fast.by_row_(whole, one, block, heads, key_heads)
+        fast.attention.by_row_(whole, one, block, heads, key_heads)
         return
     by_row = _by_row(one, block.rows, heads, key_heads)
     whole[block.start : block.end] = by_row.reshape(-1, whole.shape[1])

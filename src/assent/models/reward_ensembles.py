@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from assent.config.files import write_file
+from assent.config.optimiser import Precision
 from assent.errors import NotAModel
 from assent.models.candidates import Candidates
 from assent.models.reading import Read, Reading
@@ -44,6 +45,11 @@ class RewardEnsemble:
         self, members: Sequence[TextReward], how: Aggregate = "mean", coef: float = 0.0
     ) -> None:
         self.members, self.how, self.coef = tuple(members), how, coef
+
+    def at_precision(self, precision: Precision) -> "RewardEnsemble":
+        """The same members, read in another precision."""
+        members = [member.at_precision(precision) for member in self.members]
+        return RewardEnsemble(members, self.how, self.coef)
 
     @property
     def reading(self) -> Reading:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from assent.config.optimiser import Precision
 from assent.errors import RewardError
-from assent.models.rewards import checked_rewards
+from assent.models.rewards import at_precision, checked_rewards
 from assent.types import RewardFunction
 
 
@@ -21,6 +22,15 @@ class SummedReward:
         self.parts = dict(parts)
         self.last: dict[str, list[float]] = {}
         """What each part gave the responses of the last call, its weight left out."""
+
+    def at_precision(self, precision: Precision) -> "SummedReward":
+        """The same sum of rewards, whose models are read in another precision."""
+        return SummedReward(
+            {
+                name: (weight, at_precision(reward, precision))
+                for name, (weight, reward) in self.parts.items()
+            }
+        )
 
     def __call__(self, prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
         """The sums.

@@ -5,6 +5,7 @@ the model, in `reward_normalisation.json`, and never folded into the weights: th
 everybody the same raw score.
 """
 
+import copy
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.config.files import write_file
+from assent.config.optimiser import Precision
 from assent.errors import NotAModel, RewardError
 from assent.models.candidates import Candidates
 from assent.models.loading import (
@@ -90,7 +92,17 @@ class Normalisation:
 
 
 class TextReward:
-    """A reward model on text. Every response is taken to have ended."""
+    """A reward model on text. Every response is taken to have ended.
+
+    Args:
+        model: a sequence classifier.
+        tokenizer: its own.
+        normalisation: of its scores; they stay as they are if left out.
+        reading: how it reads; as `reading_of` finds if left out.
+        batch_size: responses a forward pass.
+        precision: "bfloat16" computes products in it, whenever texts are scored. Enumerated answers
+            (`over`) are always read in float32.
+    """
 
     def __init__(
         self,
@@ -100,11 +112,18 @@ class TextReward:
         *,
         reading: Reading | None = None,
         batch_size: int = 256,
+        precision: Precision = "float32",
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.normalisation = normalisation or Normalisation()
         self.reading = reading or reading_of(model, tokenizer)
-        self.batch_size = batch_size
+        self.batch_size, self.precision = batch_size, precision
+
+    def at_precision(self, precision: Precision) -> "TextReward":
+        """The same model, read in another precision."""
+        changed = copy.copy(self)
+        changed.precision = precision
+        return changed
 
     @classmethod
     def load(
@@ -181,7 +200,7 @@ class TextReward:
     def _scores(self, reads: Sequence[Read]) -> list[float]:
         scores: list[float] = []
         for part in chunks(len(reads), self.batch_size):
-            scores += self.reading.scores(self.model, reads[part]).tolist()
+            scores += self.reading.scores(self.model, reads[part], self.precision).tolist()
         return scores
 
     def _normalised(self, score: float) -> float:
@@ -236,6 +255,15 @@ def read_suffix(folder: Path) -> str:
 def save_normalisation(folder: Path, normalisation: Normalisation) -> None:
     """Write the normalisation beside a model."""
     write_file(folder / NORMALISATION_FILE, json.dumps(asdict(normalisation), indent=2) + "\n")
+
+
+def at_precision(reward: RewardFunction, precision: Precision) -> RewardFunction:
+    """A reward whose models are read in a precision; any other function as it is."""
+    change = getattr(reward, "at_precision", None)
+    if change is None:
+        return reward
+    changed: RewardFunction = change(precision)
+    return changed
 
 
 def checked_rewards(

@@ -10,105 +10,10 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "attention.h"
+#include "sharing.h"
+
 namespace {
-
-// Threads: those of the OpenMP library that torch has loaded, so that two pools never want the same
-// cores. Without one the caller's thread does all.
-using Team = void (*)(void (*)(void *), void *, unsigned, unsigned);
-Team run_team = nullptr;
-int (*thread_number)() = nullptr;
-int (*team_size)() = nullptr;
-
-template <class Body> struct Job {
-  Body *body;
-  int64_t count;
-};
-
-template <class Body> void one_share(void *given) {
-  auto *job = static_cast<Job<Body> *>(given);
-  const int64_t members = team_size(), member = thread_number();
-  (*job->body)(job->count * member / members, job->count * (member + 1) / members);
-}
-
-const int64_t WORTH_SHARING = 1 << 13;  // elements
-
-template <class Body> void share(int64_t count, int64_t wide, int threads, Body body) {
-  if (!run_team || threads < 2 || count < 2 || count * wide < WORTH_SHARING) {
-    body(int64_t(0), count);
-    return;
-  }
-  Job<Body> job{&body, count};
-  run_team(one_share<Body>, &job, unsigned(threads), 0);
-}
-
-// Says that no turn of the loop that follows reads what another one writes.
-#if defined(__clang__)
-#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#elif defined(__GNUC__)
-#define INDEPENDENT _Pragma("GCC ivdep")
-#else
-#define INDEPENDENT
-#endif
-
-struct bf16 {
-  uint16_t bits;
-};
-
-inline float up(float x) { return x; }
-
-inline float up(bf16 x) {
-  const uint32_t bits = uint32_t(x.bits) << 16;
-  float made;
-  std::memcpy(&made, &bits, 4);
-  return made;
-}
-
-inline void put(float &into, float x) { into = x; }
-
-inline void put(bf16 &into, float x) {  // to the nearest, ties to even
-  uint32_t bits;
-  std::memcpy(&bits, &x, 4);
-  const uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
-  into.bits = (bits & 0x7FFFFFFFu) > 0x7F800000u ? uint16_t(0x7FC0) : uint16_t(rounded);
-}
-
-// e^x to 2 units in the last place for x in [-87, 88]; below 0, above infinity. (Cephes expf)
-inline float exponential(float given) {
-  float x = given < -87.f ? -87.f : given;
-  x = x > 88.f ? 88.f : x;
-  const float n = std::floor(x * 1.44269504f + .5f);
-  const float r = x - n * 0.693359375f - n * -2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  const int32_t bits = (int32_t(n) + 127) << 23;
-  float two_to_n;
-  std::memcpy(&two_to_n, &bits, 4);
-  const float made = (p * r * r + r + 1.f) * two_to_n;
-  const float not_less = given < -87.f ? 0.f : made;
-  return given > 88.f ? INFINITY : not_less;
-}
-
-// The largest of `count` values; of NaN no promise. Floats are ordered as integers are but for the
-// sign, and the largest of integers is found sixteen at a time.
-template <class Value> inline float largest(int64_t count, Value value) {
-  auto turned = [](int32_t bits) { return bits ^ ((bits >> 31) & 0x7FFFFFFF); };
-  int32_t most = INT32_MIN;
-  for (int64_t i = 0; i < count; i++) {
-    const float one = value(i);
-    int32_t bits;
-    std::memcpy(&bits, &one, 4);
-    bits = turned(bits);
-    most = bits > most ? bits : most;
-  }
-  most = turned(most);
-  float found;
-  std::memcpy(&found, &most, 4);
-  return found;
-}
 
 template <class T>
 void norm(const float *stream, int64_t count, int64_t wide, float eps, T *normed, float *scales,
@@ -184,7 +89,14 @@ void gated(const T *gate_up, int64_t count, int64_t wide, T *activated, int thre
       const T *__restrict gate = gate_up + row * 2 * wide;
       const T *__restrict upper = gate_up + row * 2 * wide + wide;
       T *__restrict y = activated + row * wide;
-      for (int64_t i = 0; i < wide; i++) {
+      int64_t i = 0;
+#if defined(HAS_VECTORS)
+      for (; i + LANES <= wide; i += LANES) {
+        const __m512 g = load_lanes(gate + i);
+        store_lanes(y + i, _mm512_mul_ps(_mm512_mul_ps(g, sigmoids(g)), load_lanes(upper + i)));
+      }
+#endif
+      for (; i < wide; i++) {
         const float g = up(gate[i]);
         put(y[i], g / (1.f + exponential(-g)) * up(upper[i]));
       }
@@ -202,11 +114,22 @@ void gated_backward(const T *through, const T *gate_up, int64_t count, int64_t w
       const T *__restrict upper = gate_up + row * 2 * wide + wide;
       T *__restrict of_gate = of_gate_up + row * 2 * wide;
       T *__restrict of_upper = of_gate_up + row * 2 * wide + wide;
+      int64_t i = 0;
+#if defined(HAS_VECTORS)
+      const __m512 one = _mm512_set1_ps(1.f);
+      for (; i + LANES <= wide; i += LANES) {
+        const __m512 g = load_lanes(gate + i), sigma = sigmoids(g);
+        const __m512 f = _mm512_mul_ps(load_lanes(flow + i), sigma);
+        store_lanes(of_upper + i, _mm512_mul_ps(f, g));
+        const __m512 slope = _mm512_fmadd_ps(g, _mm512_sub_ps(one, sigma), one);
+        store_lanes(of_gate + i, _mm512_mul_ps(_mm512_mul_ps(f, load_lanes(upper + i)), slope));
+      }
+#endif
       INDEPENDENT
-      for (int64_t i = 0; i < wide; i++) {
-        const float g = up(gate[i]), f = up(flow[i]), sigma = 1.f / (1.f + exponential(-g));
-        put(of_upper[i], f * g * sigma);
-        put(of_gate[i], f * up(upper[i]) * sigma * (1.f + g * (1.f - sigma)));
+      for (int64_t j = i; j < wide; j++) {
+        const float g = up(gate[j]), f = up(flow[j]), sigma = 1.f / (1.f + exponential(-g));
+        put(of_upper[j], f * g * sigma);
+        put(of_gate[j], f * up(upper[j]) * sigma * (1.f + g * (1.f - sigma)));
       }
     }
   });
@@ -353,16 +276,6 @@ void draw(const T *logits, const double *uniforms, int64_t count, int64_t vocabu
     std::free(parts);
   });
 }
-
-// A block of rows of `width` slots each, from slot `start` on. Where `before` is given, every row
-// looks back at `back` slots too, which stand before its own.
-struct Rows {
-  int64_t start, rows, width, back;
-  const int64_t *before;
-  int64_t slot(int64_t row, int64_t place) const {
-    return place < back ? before[row * back + place] : start + row * width + place - back;
-  }
-};
 
 // [slot, head * width] to [row * key head, heads a key head * place, width]; slots `stride` apart.
 template <class T>
@@ -675,4 +588,79 @@ PUBLIC void assent_look_back(int half, const void *states, const float *turns,
                                    lengths, start, column, rows, heads, key_heads, width, room,
                                    static_cast<float *>(keys), static_cast<float *>(values),
                                    static_cast<float *>(mixed), threads))
+}
+
+// Whether attention is compiled for numbers of a kind.
+PUBLIC int assent_attends(int half) {
+#if defined(HALF_ATTENDS)
+  if (half) return 1;
+#endif
+#if defined(HAS_VECTORS)
+  if (!half) return 1;
+#endif
+  (void)half;
+  return 0;
+}
+
+PUBLIC void assent_attend(int half, const void *query, int64_t query_stride, const void *key,
+                          const void *value, int64_t seen_stride, int64_t start, int64_t rows,
+                          int64_t wide, const int64_t *before, int64_t back, int64_t queries,
+                          const int64_t *numbers, const uint8_t *real, const uint8_t *visible,
+                          int64_t heads, int64_t key_heads, int64_t width, void *weights,
+                          void *mixed, int threads) {
+  const Rows block{start, rows, wide, back, before};
+#if defined(HALF_ATTENDS)
+  if (half) {
+    const Sight<bf16> sight{static_cast<const bf16 *>(query), query_stride,
+                            static_cast<const bf16 *>(key), static_cast<const bf16 *>(value),
+                            seen_stride, block, queries, numbers, real, visible, heads, key_heads,
+                            width};
+    attend<Half>(sight, static_cast<bf16 *>(weights), static_cast<bf16 *>(mixed), threads);
+  }
+#endif
+#if defined(HAS_VECTORS)
+  if (!half) {
+    const Sight<float> sight{static_cast<const float *>(query), query_stride,
+                             static_cast<const float *>(key), static_cast<const float *>(value),
+                             seen_stride, block, queries, numbers, real, visible, heads, key_heads,
+                             width};
+    attend<Single>(sight, static_cast<float *>(weights), static_cast<float *>(mixed), threads);
+  }
+#endif
+}
+
+PUBLIC void assent_attend_backward(int half, const void *query, int64_t query_stride,
+                                   const void *key, const void *value, int64_t seen_stride,
+                                   int64_t start, int64_t rows, int64_t wide,
+                                   const int64_t *before, int64_t back, int64_t queries,
+                                   const int64_t *numbers, const uint8_t *real,
+                                   const uint8_t *visible, int64_t heads, int64_t key_heads,
+                                   int64_t width, const void *weights, const void *flow,
+                                   void *of_query, void *of_key, void *of_value,
+                                   int64_t of_stride, int of_half, int apart, int threads) {
+  const Rows block{start, rows, wide, back, before};
+  const Gradients of_keys{of_key, of_stride, !of_half, apart != 0};
+  const Gradients of_values{of_value, of_stride, !of_half, apart != 0};
+#if defined(HALF_ATTENDS)
+  if (half) {
+    const Sight<bf16> sight{static_cast<const bf16 *>(query), query_stride,
+                            static_cast<const bf16 *>(key), static_cast<const bf16 *>(value),
+                            seen_stride, block, queries, numbers, real, visible, heads, key_heads,
+                            width};
+    attend_backward<Half>(sight, static_cast<const bf16 *>(weights),
+                          static_cast<const bf16 *>(flow), static_cast<bf16 *>(of_query), of_keys,
+                          of_values, threads);
+  }
+#endif
+#if defined(HAS_VECTORS)
+  if (!half) {
+    const Sight<float> sight{static_cast<const float *>(query), query_stride,
+                             static_cast<const float *>(key), static_cast<const float *>(value),
+                             seen_stride, block, queries, numbers, real, visible, heads, key_heads,
+                             width};
+    attend_backward<Single>(sight, static_cast<const float *>(weights),
+                            static_cast<const float *>(flow), static_cast<float *>(of_query),
+                            of_keys, of_values, threads);
+  }
+#endif
 }

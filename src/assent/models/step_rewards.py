@@ -7,7 +7,9 @@ The reward model is an ordinary one that was trained on ratings of beginnings of
 import re
 from collections.abc import Sequence
 
+from assent.config.optimiser import Precision
 from assent.config.rewards import StepSettings
+from assent.models.rewards import at_precision
 from assent.types import RewardFunction
 
 
@@ -28,6 +30,10 @@ class StepReward:
 
     def __init__(self, reward: RewardFunction, settings: StepSettings) -> None:
         self.reward, self.settings = reward, settings
+
+    def at_precision(self, precision: Precision) -> "StepReward":
+        """The same steps, whose model is read in another precision."""
+        return StepReward(at_precision(self.reward, precision), self.settings)
 
     def by_step(self, prompts: Sequence[str], responses: Sequence[str]) -> list[list[float]]:
         """The reward at the end of each step of each response."""

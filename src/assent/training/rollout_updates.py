@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from assent.config.policy_gradient import RlSettings
 from assent.models.reward_sums import part_figures
-from assent.models.rewards import checked_rewards
+from assent.models.rewards import at_precision, checked_rewards
 from assent.models.sampling import Rollouts
 from assent.training.actors import Actors
 from assent.training.asked import PromptMix, figures_by_kind
@@ -82,7 +82,7 @@ def run_updates(
         learner: as it is at the start of a run.
         prompts: all of them.
         fitting: numbers of those that leave room for a response.
-        reward: any function of texts.
+        reward: any function of texts; where it is a model, it is read as precisely as the policy.
         run: where to write and where to go on from.
         prompts_per_update: how many are asked in each.
         data: fingerprint of what is learned from.
@@ -100,6 +100,7 @@ def run_updates(
         OutOfMemory: memory ran out; says what to change.
     """
     actors, settings, stage = learner.actors, learner.settings, learner.stage
+    reward = at_precision(reward, settings.precision)
     run.begin(settings, seed=learner.seed, data=data)
     state = run.restore(actors.modules, learner.optimiser)
     learner.take_up(state)
