@@ -307,6 +307,29 @@ inline void write_asking(const Sight<T> &sight, const float *lines, int64_t room
   }
 }
 
+// The limits of LINES queries; the largest, as whole vectors.
+template <class T>
+inline int64_t limits_of(const Sight<T> &sight, int64_t row, int64_t first, int64_t *limits) {
+  int64_t most = 0;
+  for (int64_t i = 0; i < LINES; i++) {
+    limits[i] = sight.limit(row, first + i);
+    most = limits[i] > most ? limits[i] : most;
+  }
+  return whole(most, LANES);
+}
+
+// Weights of LINES queries over the keys that they see, from queries as rows and keys as columns.
+template <class K, class T = typename K::Number>
+inline void weigh(const Sight<T> &sight, const T *asked, const typename K::Unit *keys,
+                  const Sizes<K, T> &of, int64_t row, int64_t first, const int64_t *limits,
+                  int64_t most, float *scores, T *weights) {
+  product<K>(reinterpret_cast<const typename K::Unit *>(asked), of.units, 1, keys, of.keys, 0,
+             of.units, scores, of.keys, most / LANES, false);
+  for (int64_t i = 0; i < LINES; i++)
+    softmax_line(scores + i * of.keys, sight.sees(row, first + i), limits[i], most,
+                 weights + i * of.keys);
+}
+
 // mixed = softmax(query key^T) value. Weights [row * head, queries, keys], both rounded up, are
 // written for the backward pass where there is room for them.
 template <class K, class T = typename K::Number>
@@ -334,20 +357,12 @@ void attend(const Sight<T> &sight, T *weights, T *mixed, int threads) {
       for (int64_t head = key_head * of.shared; head < (key_head + 1) * of.shared; head++) {
         gather_asking(sight, sight.query, row, head, of.queries, asked);
         for (int64_t first = 0; first < of.queries; first += LINES) {
-          int64_t limits[LINES], most = 0;
-          for (int64_t i = 0; i < LINES; i++) {
-            limits[i] = sight.limit(row, first + i);
-            most = limits[i] > most ? limits[i] : most;
-          }
-          most = whole(most, LANES);
+          int64_t limits[LINES];
+          const int64_t most = limits_of(sight, row, first, limits);
           T *kept = weights
                         ? weights + ((row * sight.heads + head) * of.queries + first) * of.keys
                         : own_weights;
-          product<K>(reinterpret_cast<const Unit *>(asked + first * width), of.units, 1, keys,
-                     of.keys, 0, of.units, scores, of.keys, most / LANES, false);
-          for (int64_t i = 0; i < LINES; i++)
-            softmax_line(scores + i * of.keys, sight.sees(row, first + i), limits[i], most,
-                         kept + i * of.keys);
+          weigh<K>(sight, asked + first * width, keys, of, row, first, limits, most, scores, kept);
           product<K>(reinterpret_cast<const Unit *>(kept), of.keys / PAIR, 1, values, of.wide, 0,
                      most / PAIR, lines, of.wide, of.wide / LANES, false);
           write_asking(sight, lines, of.wide, first, row, head, mixed);
@@ -381,7 +396,8 @@ inline void write_seen(const Sight<T> &sight, const Gradients &to, const float *
   }
 }
 
-// Gradients of query, key and value, given that of `mixed` and the weights that `attend` kept.
+// Gradients of query, key and value, given that of `mixed`. Weights that `attend` did not keep are
+// computed again.
 template <class K, class T = typename K::Number>
 void attend_backward(const Sight<T> &sight, const T *weights, const T *flow, T *of_query,
                      Gradients of_key, Gradients of_value, int threads) {
@@ -392,8 +408,9 @@ void attend_backward(const Sight<T> &sight, const T *weights, const T *flow, T *
         [=](int64_t from, int64_t to) {
     Room room(4 * (2 * of.keys * of.wide + of.keys * width + 2 * of.queries * width +
                    2 * of.queries * of.wide + 2 * LINES * of.keys + LINES * of.wide +
-                   2 * of.queries * of.keys + 2 * of.keys * of.wide) +
-              8 * of.queries + 64 * 16);
+                   2 * of.queries * of.keys + 2 * of.keys * of.wide + of.keys * width +
+                   LINES * of.keys) +
+              8 * of.queries + 64 * 18);
     T *gathered = room.template take<T>(of.keys * width);
     Unit *keys = room.template take<Unit>(of.keys / PAIR * of.wide);
     Unit *values = room.template take<Unit>(of.units * of.keys);
@@ -409,11 +426,14 @@ void attend_backward(const Sight<T> &sight, const T *weights, const T *flow, T *
     float *key_sums = room.template take<float>(of.keys * of.wide);
     float *value_sums = room.template take<float>(of.keys * of.wide);
     int64_t *ends = room.template take<int64_t>(of.queries / LINES);
+    Unit *key_columns = weights ? nullptr : room.template take<Unit>(of.units * of.keys);
+    T *own_weights = weights ? nullptr : room.template take<T>(LINES * of.keys);
     for (int64_t one = from; one < to; one++) {
       const int64_t row = one / sight.key_heads, key_head = one % sight.key_heads;
       gather_seen(sight, sight.value, row, key_head, of.keys, gathered);
       transpose(gathered, of.keys, of.units, values);
       gather_seen(sight, sight.key, row, key_head, of.keys, gathered);
+      if (!weights) transpose(gathered, of.keys, of.units, key_columns);
       join_rows(gathered, width, of.keys, width, keys, of.wide);
       std::memset(key_sums, 0, sizeof(float) * size_t(of.keys * of.wide));
       std::memset(value_sums, 0, sizeof(float) * size_t(of.keys * of.wide));
@@ -423,14 +443,16 @@ void attend_backward(const Sight<T> &sight, const T *weights, const T *flow, T *
         join_rows(asked, width, of.queries, width, asked_pairs, of.wide);
         join_rows(flows, width, of.queries, width, flow_pairs, of.wide);
         for (int64_t first = 0; first < of.queries; first += LINES) {
-          int64_t most = 0;
-          for (int64_t i = 0; i < LINES; i++) {
-            const int64_t limit = sight.limit(row, first + i);
-            most = limit > most ? limit : most;
+          int64_t limits[LINES];
+          const int64_t most = ends[first / LINES] = limits_of(sight, row, first, limits);
+          const T *w = own_weights;
+          if (weights) {
+            w = weights + ((row * sight.heads + head) * of.queries + first) * of.keys;
+            prefetch(w + LINES * of.keys, LINES * of.keys);
+          } else {
+            weigh<K>(sight, asked + first * width, key_columns, of, row, first, limits, most,
+                     scores, own_weights);
           }
-          most = ends[first / LINES] = whole(most, LANES);
-          const T *w = weights + ((row * sight.heads + head) * of.queries + first) * of.keys;
-          prefetch(w + LINES * of.keys, LINES * of.keys);
           product<K>(reinterpret_cast<const Unit *>(flows + first * width), of.units, 1, values,
                      of.keys, 0, of.units, scores, of.keys, most / LANES, false);
           for (int64_t i = 0; i < LINES; i++)

@@ -36,7 +36,7 @@ class CompiledAttention:
         Args:
             sight: of a kind and width that it `attends`.
             mixed: as the queries are.
-            keep: `attend_backward` will follow, and wants what is returned: the weights.
+            keep: return the weights, which `attend_backward` computes again otherwise.
         """
         assert mixed.stride() == sight.query.stride()
         weights = sight.room_for_weights() if keep else None
@@ -47,7 +47,7 @@ class CompiledAttention:
         self,
         flow: Float[Tensor, "query wide"],
         sight: "Sight",
-        weights: Float[Tensor, "line question place"],
+        weights: Float[Tensor, "line question place"] | None,
         of_query: Float[Tensor, "query wide"],
         of_key: Float[Tensor, "slot narrow"],
         of_value: Float[Tensor, "slot narrow"],

@@ -20,7 +20,9 @@ from assent.models.kernels import kernels_for
 from assent.models.packing import Block, Packed
 
 LONG = 320
-"""Width of a block from which the fused attention is faster in float32, backward pass included."""
+"""Keys of a row from which weights take too much memory to be kept for the backward pass.
+
+Where attention is not compiled, torch's fused one takes blocks of this width in float32."""
 
 
 class _Part(NamedTuple):
@@ -39,7 +41,8 @@ class _Compiled(NamedTuple):
 
     passes: CompiledAttention
     sight: Sight
-    weights: Tensor
+    weights: Tensor | None
+    """None if they are to be computed again."""
 
 
 class Attended(NamedTuple):
@@ -84,11 +87,11 @@ def attend(
         if numbers is not None and not numbers.shape[1]:
             parts.append(None)
             continue
-        if fast is not None and not _is_long(block, query, picked=picked):
+        if fast is not None:
             sight = Sight(query, key, value, block, heads, key_heads, picked)
-            kept = fast.attend(sight, mixed, keep=keep)
-            if kept is not None:
-                parts.append(_Compiled(fast, sight, kept))
+            weights = fast.attend(sight, mixed, keep=keep and sight.places < LONG)
+            if keep:
+                parts.append(_Compiled(fast, sight, weights))
             continue
         q = _queries(query, block, heads, key_heads, numbers)
         k, v = (_seen(one, block, key_heads) for one in (key, value))

@@ -169,6 +169,13 @@ def test_a_block_is_attended_to_as_defined(
     fast.attend_backward(flow, sight, weights, of_query, of_key, of_value)
     for found, exactly in zip((of_query, of_key, of_value), gradients, strict=True):
         near(found, exactly, 2 * tolerance)
+    computed_again = torch.zeros_like(query), torch.zeros_like(of_key_value)
+    fast.attend_backward(
+        flow, sight, None, computed_again[0], computed_again[1][:, :between],
+        computed_again[1][:, between:],
+    )  # fmt: skip
+    assert torch.equal(computed_again[0], of_query)
+    assert torch.equal(computed_again[1], of_key_value)
     if threads == 2:
         torch.set_num_threads(1)
         again = torch.full_like(query, 7)
