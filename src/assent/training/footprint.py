@@ -6,7 +6,7 @@ are trained, in bytes:
     weights        4 P for each model that is held
     gradients      4 T
     Adam           8 T
-    activations    4 b s L (11 h + 5 f), kept for the backward pass
+    activations    4 b s L (10 h + 4 f), kept for the backward pass
     logits         4 b w V c: the logits, their log-softmax and the gradients of both
     KV cache       8 r s L k d, while r rollouts are sampled
 
@@ -146,7 +146,7 @@ def footprint(
     learning = (adapter or trained.parameters) + trained_besides
     number = 2 if work.bfloat16 else FLOAT
     places = work.rows * work.tokens
-    layer = 11 * trained.hidden + 5 * trained.feed_forward
+    layer = 10 * trained.hidden + 4 * trained.feed_forward
     kept = trained.layers * trained.hidden + layer if work.checkpointing else trained.layers * layer
     copies = 2 * trained.parameters if work.bfloat16 else 0
     cache = 2 * trained.layers * trained.key_value_heads * trained.head_size
