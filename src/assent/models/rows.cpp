@@ -602,6 +602,14 @@ PUBLIC int assent_attends(int half) {
   return 0;
 }
 
+// From the arguments of the two functions that follow.
+#define SIGHT(T)                                                                               \
+  {                                                                                            \
+    static_cast<const T *>(query), query_stride, static_cast<const T *>(key),                  \
+        static_cast<const T *>(value), seen_stride, block, queries, numbers, real, visible,    \
+        heads, key_heads, width                                                                \
+  }
+
 PUBLIC void assent_attend(int half, const void *query, int64_t query_stride, const void *key,
                           const void *value, int64_t seen_stride, int64_t start, int64_t rows,
                           int64_t wide, const int64_t *before, int64_t back, int64_t queries,
@@ -611,19 +619,13 @@ PUBLIC void assent_attend(int half, const void *query, int64_t query_stride, con
   const Rows block{start, rows, wide, back, before};
 #if defined(HALF_ATTENDS)
   if (half) {
-    const Sight<bf16> sight{static_cast<const bf16 *>(query), query_stride,
-                            static_cast<const bf16 *>(key), static_cast<const bf16 *>(value),
-                            seen_stride, block, queries, numbers, real, visible, heads, key_heads,
-                            width};
+    const Sight<bf16> sight = SIGHT(bf16);
     attend<Half>(sight, static_cast<bf16 *>(weights), static_cast<bf16 *>(mixed), threads);
   }
 #endif
 #if defined(HAS_VECTORS)
   if (!half) {
-    const Sight<float> sight{static_cast<const float *>(query), query_stride,
-                             static_cast<const float *>(key), static_cast<const float *>(value),
-                             seen_stride, block, queries, numbers, real, visible, heads, key_heads,
-                             width};
+    const Sight<float> sight = SIGHT(float);
     attend<Single>(sight, static_cast<float *>(weights), static_cast<float *>(mixed), threads);
   }
 #endif
@@ -643,10 +645,7 @@ PUBLIC void assent_attend_backward(int half, const void *query, int64_t query_st
   const Gradients of_values{of_value, of_stride, !of_half, apart != 0};
 #if defined(HALF_ATTENDS)
   if (half) {
-    const Sight<bf16> sight{static_cast<const bf16 *>(query), query_stride,
-                            static_cast<const bf16 *>(key), static_cast<const bf16 *>(value),
-                            seen_stride, block, queries, numbers, real, visible, heads, key_heads,
-                            width};
+    const Sight<bf16> sight = SIGHT(bf16);
     attend_backward<Half>(sight, static_cast<const bf16 *>(weights),
                           static_cast<const bf16 *>(flow), static_cast<bf16 *>(of_query), of_keys,
                           of_values, threads);
@@ -654,10 +653,7 @@ PUBLIC void assent_attend_backward(int half, const void *query, int64_t query_st
 #endif
 #if defined(HAS_VECTORS)
   if (!half) {
-    const Sight<float> sight{static_cast<const float *>(query), query_stride,
-                             static_cast<const float *>(key), static_cast<const float *>(value),
-                             seen_stride, block, queries, numbers, real, visible, heads, key_heads,
-                             width};
+    const Sight<float> sight = SIGHT(float);
     attend_backward<Single>(sight, static_cast<const float *>(weights),
                             static_cast<const float *>(flow), static_cast<float *>(of_query),
                             of_keys, of_values, threads);
