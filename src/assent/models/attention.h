@@ -50,6 +50,14 @@ template <class T> struct Sight {
   }
 };
 
+// Where the gradients of a block's keys or values go: to its own slots, or, where rows look back and
+// may share what they see, to [row * key head, place, width], to be added up afterwards.
+struct Gradients {
+  void *into;
+  int64_t stride;
+  bool single, apart;
+};
+
 #if defined(HAS_VECTORS)
 const int64_t LINES = 8;  // queries or keys that go together
 
@@ -371,14 +379,6 @@ void attend(const Sight<T> &sight, T *weights, T *mixed, int threads) {
     }
   });
 }
-
-// Where the gradients of a block's keys or values go: to its own slots, or, where rows look back and
-// may share what they see, to [row * key head, place, width], to be added up afterwards.
-struct Gradients {
-  void *into;
-  int64_t stride;
-  bool single, apart;
-};
 
 template <class T>
 inline void write_seen(const Sight<T> &sight, const Gradients &to, const float *sums, int64_t room,
