@@ -149,7 +149,7 @@ def table(result: dict[str, Any]) -> str:
         cells = [
             one.name,
             f"{one.against}, {_size(one.sizes[0])} to {_size(one.sizes[-1])}",
-            f"{one.seconds[0]:.2g} to {one.seconds[-1]:.2g}",
+            f"{_seconds(one.seconds[0])} to {_seconds(one.seconds[-1])}",
             *_cells(spent),
             f"{one.memory_mb[0]:,.0f} to {one.memory_mb[-1]:,.0f}",
             *(("-", "-") if memory is None else _cells(memory)),
@@ -160,6 +160,10 @@ def table(result: dict[str, Any]) -> str:
 
 def _size(size: float) -> str:
     return f"{size / 1e6:.2g}M" if size >= 1e6 else f"{size:,.0f}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
 
 
 def _cells(found: Exponent) -> tuple[str, str]:

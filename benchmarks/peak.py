@@ -5,12 +5,12 @@
 
 The jobs, models and data are those of the comparison with TRL (`peers/ours.py`). Every product that
 torch runs in a step is counted (two operations a multiplication and addition; `torch.utils.
-flop_counter`), which says nothing about how useful they are: padding would count, and there is next
-to none. Attention's own products are not counted where they are compiled. Of PPO it is the phase that learns, four epochs of four minibatches, without writing,
-rewards and the reference; of the others a step from the batch as tokens to the new weights. The
-peak is the best rate of square bfloat16 products of 1,024 to 4,096, on as many threads, measured
-before and after each job. Share = operations / (seconds * peak), the median of the turns, and the
-least and largest.
+flop_counter`), which says nothing about how useful they are: padding would count, and there is
+next to none. Attention's own products are not counted where they are compiled. Of PPO it is the
+phase that learns, four epochs of four minibatches, without writing, rewards and the reference; of
+the others a step from the batch as tokens to the new weights. The peak is the best rate of square
+bfloat16 products of 1,024 to 4,096, on as many threads, measured before and after each job. Share
+= operations / (seconds * peak), the median of the turns, and the least and largest.
 """
 
 import argparse
