@@ -72,7 +72,6 @@ struct Single {
   static Vector load(const Unit *from) { return _mm512_loadu_ps(from); }
   static Vector splat(Unit one) { return _mm512_set1_ps(one); }
   static __m512 dot(__m512 sum, Vector a, Vector b) { return _mm512_fmadd_ps(a, b, sum); }
-  static Unit join(float one) { return one; }
 };
 
 #if defined(__AVX512BF16__) && !defined(__AMX_BF16__)
@@ -204,22 +203,29 @@ template <class T> inline void prefetch(const T *from, int64_t count) {
     _mm_prefetch(at + byte, _MM_HINT_T0);
 }
 
-// Memory for one thread, handed out in pieces.
+// Memory for one thread, given back all at once. Each piece begins with where the last one stands.
 class Room {
  public:
-  explicit Room(int64_t bytes) : start_(static_cast<char *>(std::malloc(size_t(bytes)))), used_(0) {}
-  ~Room() { std::free(start_); }
+  Room() : last_(nullptr) {}
+  ~Room() {
+    while (last_) {
+      void *before;
+      std::memcpy(&before, last_, sizeof(before));
+      std::free(last_);
+      last_ = before;
+    }
+  }
   Room(const Room &) = delete;
   Room &operator=(const Room &) = delete;
   template <class T> T *take(int64_t count) {
-    char *piece = start_ + used_;
-    used_ += whole(int64_t(sizeof(T)) * count, 64);
-    return reinterpret_cast<T *>(piece);
+    char *piece = static_cast<char *>(std::malloc(sizeof(T) * size_t(count) + 64));
+    std::memcpy(piece, &last_, sizeof(last_));
+    last_ = piece;
+    return reinterpret_cast<T *>(piece + 64);
   }
 
  private:
-  char *start_;
-  int64_t used_;
+  void *last_;
 };
 
 // Softmax of a line of scores up to `limit`, zeros behind it up to `room`, whole vectors.
@@ -347,15 +353,14 @@ void attend(const Sight<T> &sight, T *weights, T *mixed, int threads) {
   const int64_t width = sight.width, PAIR = K::PAIR;
   share(sight.block.rows * sight.key_heads, of.shared * of.places * width, threads,
         [=](int64_t from, int64_t to) {
-    Room room(4 * (2 * of.keys * of.wide + of.keys * width + of.queries * width +
-                   2 * LINES * of.keys + LINES * of.wide) + 64 * 16);
-    T *gathered = room.template take<T>(of.keys * width);
-    Unit *keys = room.template take<Unit>(of.units * of.keys);
-    Unit *values = room.template take<Unit>(of.keys / PAIR * of.wide);
-    T *asked = room.template take<T>(of.queries * width);
-    float *scores = room.template take<float>(LINES * of.keys);
-    T *own_weights = room.template take<T>(LINES * of.keys);
-    float *lines = room.template take<float>(LINES * of.wide);
+    Room room;
+    T *gathered = room.take<T>(of.keys * width);
+    Unit *keys = room.take<Unit>(of.units * of.keys);
+    Unit *values = room.take<Unit>(of.keys / PAIR * of.wide);
+    T *asked = room.take<T>(of.queries * width);
+    float *scores = room.take<float>(LINES * of.keys);
+    T *own_weights = room.take<T>(LINES * of.keys);
+    float *lines = room.take<float>(LINES * of.wide);
     for (int64_t one = from; one < to; one++) {
       const int64_t row = one / sight.key_heads, key_head = one % sight.key_heads;
       gather_seen(sight, sight.key, row, key_head, of.keys, gathered);
@@ -406,28 +411,24 @@ void attend_backward(const Sight<T> &sight, const T *weights, const T *flow, T *
   const int64_t width = sight.width, PAIR = K::PAIR;
   share(sight.block.rows * sight.key_heads, of.shared * of.places * width, threads,
         [=](int64_t from, int64_t to) {
-    Room room(4 * (2 * of.keys * of.wide + of.keys * width + 2 * of.queries * width +
-                   2 * of.queries * of.wide + 2 * LINES * of.keys + LINES * of.wide +
-                   2 * of.queries * of.keys + 2 * of.keys * of.wide + of.keys * width +
-                   LINES * of.keys) +
-              8 * of.queries + 64 * 18);
-    T *gathered = room.template take<T>(of.keys * width);
-    Unit *keys = room.template take<Unit>(of.keys / PAIR * of.wide);
-    Unit *values = room.template take<Unit>(of.units * of.keys);
-    T *asked = room.template take<T>(of.queries * width);
-    T *flows = room.template take<T>(of.queries * width);
-    Unit *asked_pairs = room.template take<Unit>(of.queries / PAIR * of.wide);
-    Unit *flow_pairs = room.template take<Unit>(of.queries / PAIR * of.wide);
-    float *scores = room.template take<float>(LINES * of.keys);
-    T *of_scores = room.template take<T>(LINES * of.keys);
-    float *lines = room.template take<float>(LINES * of.wide);
-    Unit *weight_pairs = room.template take<Unit>(of.queries / PAIR * of.keys);
-    Unit *score_pairs = room.template take<Unit>(of.queries / PAIR * of.keys);
-    float *key_sums = room.template take<float>(of.keys * of.wide);
-    float *value_sums = room.template take<float>(of.keys * of.wide);
-    int64_t *ends = room.template take<int64_t>(of.queries / LINES);
-    Unit *key_columns = weights ? nullptr : room.template take<Unit>(of.units * of.keys);
-    T *own_weights = weights ? nullptr : room.template take<T>(LINES * of.keys);
+    Room room;
+    T *gathered = room.take<T>(of.keys * width);
+    Unit *keys = room.take<Unit>(of.keys / PAIR * of.wide);
+    Unit *values = room.take<Unit>(of.units * of.keys);
+    T *asked = room.take<T>(of.queries * width);
+    T *flows = room.take<T>(of.queries * width);
+    Unit *asked_pairs = room.take<Unit>(of.queries / PAIR * of.wide);
+    Unit *flow_pairs = room.take<Unit>(of.queries / PAIR * of.wide);
+    float *scores = room.take<float>(LINES * of.keys);
+    T *of_scores = room.take<T>(LINES * of.keys);
+    float *lines = room.take<float>(LINES * of.wide);
+    Unit *weight_pairs = room.take<Unit>(of.queries / PAIR * of.keys);
+    Unit *score_pairs = room.take<Unit>(of.queries / PAIR * of.keys);
+    float *key_sums = room.take<float>(of.keys * of.wide);
+    float *value_sums = room.take<float>(of.keys * of.wide);
+    int64_t *ends = room.take<int64_t>(of.queries / LINES);
+    Unit *key_columns = weights ? nullptr : room.take<Unit>(of.units * of.keys);
+    T *own_weights = weights ? nullptr : room.take<T>(LINES * of.keys);
     for (int64_t one = from; one < to; one++) {
       const int64_t row = one / sight.key_heads, key_head = one % sight.key_heads;
       gather_seen(sight, sight.value, row, key_head, of.keys, gathered);

@@ -24,7 +24,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from assent.models.compiled_attention import Sight
 from assent.models.compiled_passes import Kernels
+from assent.models.packing import Block
 
 _log = logging.getLogger(__name__)
 
@@ -146,15 +148,26 @@ def _processor() -> str:
 
 def _require_right(made: Kernels) -> None:
     """Try the kernels on a small example, in which a wrong instruction set would show."""
-    states = torch.linspace(-3, 3, 96).reshape(4, 24)
+    states = torch.linspace(-3, 3, 5 * 96).reshape(5, 96)
     gate, up = states.chunk(2, dim=1)
     expected = torch.nn.functional.silu(gate) * up
     square = states.square().mean(1, keepdim=True)
-    pairs = [
-        (made.gated(states), expected),
-        (made.norm(states, 1e-6, torch.float32)[0], states * (square + 1e-6).rsqrt()),
+    trials = [
+        (made.gated(states), expected, 1e-4),
+        (made.norm(states, 1e-6, torch.float32)[0], states * (square + 1e-6).rsqrt(), 1e-4),
     ]
-    for computed, wanted in pairs:
-        if not torch.allclose(computed, wanted, rtol=1e-4, atol=1e-5):
+    for kind in _KINDS:
+        if made.attention.attends(kind, 32):
+            query, key, value = states.to(kind).chunk(3, dim=1)
+            mixed = torch.empty_like(query, memory_format=torch.contiguous_format)
+            sight = Sight(query.contiguous(), key, value, Block(0, 1, 5), 1, 1, picked=False)
+            made.attention.attend(sight, mixed, keep=False)
+            scores = query.float() @ key.float().t()
+            seen = torch.ones(5, 5, dtype=torch.bool).tril()
+            weights = scores.masked_fill(~seen, float("-inf")).softmax(-1)
+            tolerance = 1e-4 if kind == torch.float32 else 1e-2
+            trials.append((mixed.float(), weights @ value.float(), tolerance))
+    for computed, wanted, tolerance in trials:
+        if not torch.allclose(computed, wanted, rtol=tolerance, atol=1e-5):
             message = "the compiled kernels do not reproduce a small example"
             raise RuntimeError(message)

@@ -1,14 +1,9 @@
 // Passes over the rows of a Llama-type model on a CPU, each one sweep over memory.
 //
-// models/kernels.py compiles this file once, compiled_passes.py calls it through plain C. Every
-// function does what a handful of torch operations do, in float32 whatever the numbers are stored
-// in, and a row's result does not depend on how many threads share the rows. Matrix products stay
-// with torch.
-
-#include <cmath>
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
+// models/kernels.py compiles this file once, with what it includes; compiled_passes.py and
+// compiled_attention.py call it through plain C. Every function does what a handful of torch
+// operations do, in float32 whatever the numbers are stored in, and a row's result does not depend
+// on how many threads share the rows. Products with weights stay with torch, but for thin ones.
 
 #include "attention.h"
 #include "sharing.h"

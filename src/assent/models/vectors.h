@@ -59,7 +59,9 @@ template <class T> inline void copy_line(const T *from, int64_t count, T *into) 
 
 // e^x to 2 units in the last place; below -104 it is 0, above 88.7 infinity. (Cephes expf)
 inline __m512 exponentials(__m512 given) {
-  const __m512 x = _mm512_max_ps(_mm512_min_ps(given, _mm512_set1_ps(200.f)), _mm512_set1_ps(-200.f));
+  // Of a number and NaN these give the second, so that NaN stays.
+  const __m512 x =
+      _mm512_max_ps(_mm512_set1_ps(-200.f), _mm512_min_ps(_mm512_set1_ps(200.f), given));
   const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 0);
   __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
   r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
