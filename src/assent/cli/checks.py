@@ -87,7 +87,7 @@ def torch_checks() -> Iterator[Check]:
     yield _kernels()
     if not torch.cuda.is_available():
         yield Check("gpu", "optional", "no CUDA device", "the embedded world needs none")
-        yield Check("bfloat16", "ok", "works on this CPU" if _bf16_works() else "not on this CPU")
+        yield _bfloat16_on_cpu()
         return
     device = torch.cuda.get_device_properties(0)
     count = torch.cuda.device_count()
@@ -107,14 +107,16 @@ def _kernels() -> Check:
     return Check("kernels", "ok", where_from())
 
 
-def _bf16_works() -> bool:
-    import torch
+def _bfloat16_on_cpu() -> Check:
+    from assent.models.bfloat16 import WORTH_A_WORD, speed_on_cpu
 
-    two = torch.full((2, 2), 2.0, dtype=torch.bfloat16)
-    try:
-        return bool((two @ two == 8.0).all())
-    except RuntimeError:  # how torch says that a kernel is missing
-        return False
+    speed = speed_on_cpu()
+    if not speed:
+        return Check("bfloat16", "optional", "not on this CPU", "leave precision at float32")
+    found = f"works on this CPU, products {speed:.2g} times as fast as in float32"
+    if speed < WORTH_A_WORD:
+        return Check("bfloat16", "optional", found, "leave precision at float32")
+    return Check("bfloat16", "ok", found)
 
 
 def core_package(name: str) -> Check:

@@ -1,8 +1,9 @@
 // Attention over packed rows, forward and backward, one row and key head at a time in the caches.
 //
-// Compiled where the processor multiplies sixteen numbers at once (AVX-512), and for bfloat16 where
-// it has products of that kind but no tiles of them, which torch's own products use better. Products
-// are summed in float32. A row's result does not depend on how many threads share the rows.
+// Compiled for float32, and for bfloat16 but where the processor has tiles of it (AMX), which torch's
+// own products use better. Where it has no products of bfloat16 they are those of float32, many
+// times as fast as torch's there. Products are summed in float32. A row's result does not depend on
+// how many threads share the rows.
 
 #pragma once
 
@@ -58,7 +59,6 @@ struct Gradients {
   bool single, apart;
 };
 
-#if defined(HAS_VECTORS)
 const int64_t LINES = 8;  // queries or keys that go together
 
 inline int64_t whole(int64_t count, int64_t of) { return (count + of - 1) / of * of; }
@@ -67,32 +67,39 @@ inline int64_t whole(int64_t count, int64_t of) { return (count + of - 1) / of *
 struct Single {
   using Number = float;
   using Unit = float;
-  using Vector = __m512;
+  using Vector = Lanes;
   static const int64_t PAIR = 1;
-  static Vector load(const Unit *from) { return _mm512_loadu_ps(from); }
-  static Vector splat(Unit one) { return _mm512_set1_ps(one); }
-  static __m512 dot(__m512 sum, Vector a, Vector b) { return _mm512_fmadd_ps(a, b, sum); }
+  static Vector load(const Unit *from) { return load_and_hold(from); }
+  static Vector splat(Unit one) { return all_lanes(one); }
+  static Lanes dot(Lanes sum, Vector a, Vector b) { return times_plus(a, b, sum); }
 };
 
-#if defined(__AVX512BF16__) && !defined(__AMX_BF16__)
+#if !defined(__AMX_BF16__)
 #define HALF_ATTENDS 1
 struct Half {
   using Number = bf16;
   using Unit = uint32_t;
-  using Vector = __m512i;
   static const int64_t PAIR = 2;
+#if defined(WHOLE_VECTORS) && defined(__AVX512BF16__)
+  using Vector = __m512i;
   static Vector load(const Unit *from) { return _mm512_loadu_si512(from); }
   static Vector splat(Unit one) { return _mm512_set1_epi32(int(one)); }
-  static __m512 dot(__m512 sum, Vector a, Vector b) {
+  static Lanes dot(Lanes sum, Vector a, Vector b) {
     return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
   }
-};
-#endif
-
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define UNROLL _Pragma("GCC unroll 16")
+  struct Vector {
+    Lanes low, high;
+  };
+  static Vector load(const Unit *from) { return {low_ones(from), high_ones(from)}; }
+  static Vector splat(Unit one) {
+    return {all_lanes(up(bf16{uint16_t(one)})), all_lanes(up(bf16{uint16_t(one >> 16)}))};
+  }
+  static Lanes dot(Lanes sum, Vector a, Vector b) {
+    return times_plus(a.high, b.high, times_plus(a.low, b.low, sum));
+  }
+#endif
+};
 #endif
 
 // c[row, :] (+)= the sum over units k of a[row, k] b[k, :], for ROWS rows and VECTORS vectors.
@@ -100,9 +107,9 @@ template <class K, int ROWS, int VECTORS>
 inline void tile(const typename K::Unit *a, int64_t a_row, int64_t a_unit,
                  const typename K::Unit *b, int64_t b_unit, int64_t from, int64_t to, float *c,
                  int64_t c_row, bool add) {
-  __m512 sums[ROWS][VECTORS];
+  Lanes sums[ROWS][VECTORS];
   UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int v = 0; v < VECTORS; v++) sums[r][v] =
-      add ? _mm512_loadu_ps(c + r * c_row + LANES * v) : _mm512_setzero_ps();
+      add ? load_lanes(c + r * c_row + LANES * v) : all_lanes(0.f);
   for (int64_t k = from; k < to; k++) {
     typename K::Vector seen[VECTORS];
     UNROLL for (int v = 0; v < VECTORS; v++) seen[v] = K::load(b + k * b_unit + LANES * v);
@@ -112,7 +119,7 @@ inline void tile(const typename K::Unit *a, int64_t a_row, int64_t a_unit,
     }
   }
   UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int v = 0; v < VECTORS; v++)
-      _mm512_storeu_ps(c + r * c_row + LANES * v, sums[r][v]);
+      store_lanes(c + r * c_row + LANES * v, sums[r][v]);
 }
 
 // The same for LINES rows and any number of vectors.
@@ -121,6 +128,14 @@ inline void product(const typename K::Unit *a, int64_t a_row, int64_t a_unit,
                     const typename K::Unit *b, int64_t b_unit, int64_t from, int64_t to, float *c,
                     int64_t c_row, int64_t vectors, bool add) {
   int64_t v = 0;
+  if (REGISTERS < 32) {
+    const int ROWS = REGISTERS < 8 ? 2 : 4;
+    for (; v < vectors; v++)
+      for (int64_t r = 0; r < LINES; r += ROWS)
+        tile<K, ROWS, 1>(a + r * a_row, a_row, a_unit, b + LANES * v, b_unit, from, to,
+                         c + r * c_row + LANES * v, c_row, add);
+    return;
+  }
   for (; v + 4 <= vectors; v += 4)
     for (int64_t r = 0; r < LINES; r += 4)
       tile<K, 4, 4>(a + r * a_row, a_row, a_unit, b + LANES * v, b_unit, from, to,
@@ -142,35 +157,8 @@ inline void transpose(const void *rows, int64_t count, int64_t units, void *into
   auto *to = static_cast<char *>(into);
   const int64_t blocks = units / LANES * LANES;
   for (int64_t row = 0; row < count; row += LANES)
-    for (int64_t unit = 0; unit < blocks; unit += LANES) {
-      __m512i r[16], t[16];
-      UNROLL for (int i = 0; i < 16; i++) r[i] =
-          _mm512_loadu_si512(from + 4 * ((row + i) * units + unit));
-      UNROLL for (int i = 0; i < 16; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-      }
-      UNROLL for (int i = 0; i < 16; i += 4) {
-        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-      }
-      UNROLL for (int i = 0; i < 4; i++) {
-        t[i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88);
-        t[4 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
-        t[8 + i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
-        t[12 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
-      }
-      UNROLL for (int i = 0; i < 4; i++) {
-        r[i] = _mm512_shuffle_i32x4(t[i], t[4 + i], 0x88);
-        r[8 + i] = _mm512_shuffle_i32x4(t[i], t[4 + i], 0xdd);
-        r[4 + i] = _mm512_shuffle_i32x4(t[8 + i], t[12 + i], 0x88);
-        r[12 + i] = _mm512_shuffle_i32x4(t[8 + i], t[12 + i], 0xdd);
-      }
-      UNROLL for (int i = 0; i < 16; i++)
-          _mm512_storeu_si512(to + 4 * ((unit + i) * count + row), r[i]);
-    }
+    for (int64_t unit = 0; unit < blocks; unit += LANES)
+      transpose_block(from + 4 * (row * units + unit), units, to + 4 * (unit * count + row), count);
   for (int64_t row = 0; row < count; row++)
     for (int64_t unit = blocks; unit < units; unit++)
       std::memcpy(to + 4 * (unit * count + row), from + 4 * (row * units + unit), 4);
@@ -200,7 +188,7 @@ inline void join_rows(const bf16 *rows, int64_t row_step, int64_t count, int64_t
 template <class T> inline void prefetch(const T *from, int64_t count) {
   const auto *at = reinterpret_cast<const char *>(from);
   for (int64_t byte = 0; byte < count * int64_t(sizeof(T)); byte += 64)
-    _mm_prefetch(at + byte, _MM_HINT_T0);
+    __builtin_prefetch(at + byte, 0, 3);
 }
 
 // Memory for one thread, given back all at once. Each piece begins with where the last one stands.
@@ -235,45 +223,44 @@ inline void softmax_line(float *scores, const uint8_t *sees, int64_t limit, int6
     std::memset(static_cast<void *>(into), 0, sizeof(T) * size_t(room));
     return;
   }
-  const __m512 nothing = _mm512_set1_ps(-INFINITY);
-  __m512 most = nothing;
+  const Lanes nothing = all_lanes(-INFINITY);
+  Lanes most = nothing;
   for (int64_t i = 0; i < room; i += LANES) {
-    __m512 one = _mm512_loadu_ps(scores + i);
+    Lanes one = load_lanes(scores + i);
     if (sees || i + LANES > limit) {
-      const __mmask16 there = first_lanes(limit - i);
-      one = _mm512_mask_mov_ps(nothing, sees ? true_lanes(sees + i, there) : there, one);
-      _mm512_storeu_ps(scores + i, one);
+      one = choose(sees ? true_lanes(sees + i, limit - i) : first_lanes(limit - i), one, nothing);
+      store_lanes(scores + i, one);
     }
-    most = _mm512_max_ps(most, one);
+    most = larger(most, one);
   }
-  most = _mm512_set1_ps(_mm512_reduce_max_ps(most));
-  __m512 total = _mm512_setzero_ps();
+  most = all_lanes(largest_of(most));
+  Lanes total = all_lanes(0.f);
   for (int64_t i = 0; i < room; i += LANES) {
-    const __m512 one = exponentials(_mm512_sub_ps(_mm512_loadu_ps(scores + i), most));
-    total = _mm512_add_ps(total, one);
-    _mm512_storeu_ps(scores + i, one);
+    const Lanes one = exponentials(minus(load_lanes(scores + i), most));
+    total = plus(total, one);
+    store_lanes(scores + i, one);
   }
-  const __m512 share_of = _mm512_set1_ps(1.f / _mm512_reduce_add_ps(total));
+  const Lanes share_of = all_lanes(1.f / total_of(total));
   for (int64_t i = 0; i < room; i += LANES)
-    store_lanes(into + i, _mm512_mul_ps(_mm512_loadu_ps(scores + i), share_of));
+    store_lanes(into + i, times(load_lanes(scores + i), share_of));
 }
 
 // From the gradient of a line's weights that of its scores: weights * (flow - sum(flow * weights)).
 template <class T>
 inline void softmax_line_backward(const float *flow, const T *weights, int64_t room, T *into) {
-  __m512 sums = _mm512_setzero_ps();
+  Lanes sums = all_lanes(0.f);
   for (int64_t i = 0; i < room; i += LANES)
-    sums = _mm512_fmadd_ps(_mm512_loadu_ps(flow + i), load_lanes(weights + i), sums);
-  const __m512 along = _mm512_set1_ps(_mm512_reduce_add_ps(sums));
+    sums = times_plus(load_lanes(flow + i), load_lanes(weights + i), sums);
+  const Lanes along = all_lanes(total_of(sums));
   for (int64_t i = 0; i < room; i += LANES)
-    store_lanes(into + i, _mm512_mul_ps(load_lanes(weights + i),
-                                        _mm512_sub_ps(_mm512_loadu_ps(flow + i), along)));
+    store_lanes(into + i,
+                times(load_lanes(weights + i), minus(load_lanes(flow + i), along)));
 }
 
 // Numbers from float32, as many as there are.
 template <class T> inline void put_line(const float *from, int64_t count, T *into) {
   int64_t i = 0;
-  for (; i + LANES <= count; i += LANES) store_lanes(into + i, _mm512_loadu_ps(from + i));
+  for (; i + LANES <= count; i += LANES) store_lanes(into + i, load_lanes(from + i));
   for (; i < count; i++) put(into[i], from[i]);
 }
 
@@ -480,6 +467,5 @@ void attend_backward(const Sight<T> &sight, const T *weights, const T *flow, T *
     }
   });
 }
-#endif
 
 }  // namespace

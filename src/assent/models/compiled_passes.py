@@ -210,6 +210,7 @@ class Kernels:
         """
         rows, key_heads, room, width = keys.shape
         assert width <= WIDEST
+        rough = not self.attention.attends(states.dtype, width)
         assert states.dtype == keys.dtype == values.dtype
         parts = (states, turns, positions, lengths, keys, values)
         assert all(part.is_contiguous() for part in parts)
@@ -217,7 +218,7 @@ class Kernels:
         self._library.assent_look_back(
             half(states), at(states), at(turns), at(positions), at(lengths), size(start),
             size(column), size(rows), size(heads), size(key_heads), size(width), size(room),
-            at(keys), at(values), at(mixed), threads(),
+            int(rough), at(keys), at(values), at(mixed), threads(),
         )  # fmt: skip
         return mixed
 

@@ -85,12 +85,10 @@ void gated(const T *gate_up, int64_t count, int64_t wide, T *activated, int thre
       const T *__restrict upper = gate_up + row * 2 * wide + wide;
       T *__restrict y = activated + row * wide;
       int64_t i = 0;
-#if defined(HAS_VECTORS)
       for (; i + LANES <= wide; i += LANES) {
-        const __m512 g = load_lanes(gate + i);
-        store_lanes(y + i, _mm512_mul_ps(_mm512_mul_ps(g, sigmoids(g)), load_lanes(upper + i)));
+        const Lanes g = load_lanes(gate + i);
+        store_lanes(y + i, times(times(g, sigmoids(g)), load_lanes(upper + i)));
       }
-#endif
       for (; i < wide; i++) {
         const float g = up(gate[i]);
         put(y[i], g / (1.f + exponential(-g)) * up(upper[i]));
@@ -110,16 +108,14 @@ void gated_backward(const T *through, const T *gate_up, int64_t count, int64_t w
       T *__restrict of_gate = of_gate_up + row * 2 * wide;
       T *__restrict of_upper = of_gate_up + row * 2 * wide + wide;
       int64_t i = 0;
-#if defined(HAS_VECTORS)
-      const __m512 one = _mm512_set1_ps(1.f);
+      const Lanes one = all_lanes(1.f);
       for (; i + LANES <= wide; i += LANES) {
-        const __m512 g = load_lanes(gate + i), sigma = sigmoids(g);
-        const __m512 f = _mm512_mul_ps(load_lanes(flow + i), sigma);
-        store_lanes(of_upper + i, _mm512_mul_ps(f, g));
-        const __m512 slope = _mm512_fmadd_ps(g, _mm512_sub_ps(one, sigma), one);
-        store_lanes(of_gate + i, _mm512_mul_ps(_mm512_mul_ps(f, load_lanes(upper + i)), slope));
+        const Lanes g = load_lanes(gate + i), sigma = sigmoids(g);
+        const Lanes f = times(load_lanes(flow + i), sigma);
+        store_lanes(of_upper + i, times(f, g));
+        const Lanes slope = times_plus(g, minus(one, sigma), one);
+        store_lanes(of_gate + i, times(times(f, load_lanes(upper + i)), slope));
       }
-#endif
       INDEPENDENT
       for (int64_t j = i; j < wide; j++) {
         const float g = up(gate[j]), f = up(flow[j]), sigma = 1.f / (1.f + exponential(-g));
@@ -347,13 +343,15 @@ void thin_product(const T *states, int64_t count, int64_t wide, const T *weights
 
 // One new token a row: turn its query and key, remember key and value at `column`, and mix the
 // values of what it sees: columns before `lengths[row]`, and from `start` to `column`. WIDTH is that
-// of a head, 0 for one that is not known beforehand; at most WIDEST.
+// of a head, 0 for one that is not known beforehand; at most WIDEST. Queries and weights, and scores
+// if `rough`, are rounded where training rounds them: a policy is to draw from what it is trained on.
 const int64_t WIDEST = 512;
 
 template <class T, int WIDTH>
 void look_back(const T *states, const float *turns, const int64_t *positions,
                const int64_t *lengths, int64_t start, int64_t column, int64_t rows, int64_t heads,
-               int64_t key_heads, int64_t any_width, int64_t room, T *keys, T *values, T *mixed, int threads) {
+               int64_t key_heads, int64_t any_width, int64_t room, bool rough, T *keys, T *values,
+               T *mixed, int threads) {
   const int64_t width = WIDTH ? WIDTH : any_width;
   const int64_t wide = (heads + 2 * key_heads) * width, shared = heads / key_heads;
   share(rows * key_heads, (column + 1) * width, threads, [=](int64_t from, int64_t to) {
@@ -377,15 +375,15 @@ void look_back(const T *states, const float *turns, const int64_t *positions,
         const T *asked = given + asking * width;
         for (int64_t i = 0; i < width; i += 2) {
           const float a = up(asked[i]), b = up(asked[i + 1]);
-          query[i] = a * t[i] - b * t[i + 1];
-          query[i + 1] = a * t[i + 1] + b * t[i];
+          query[i] = rounded<T>(a * t[i] - b * t[i + 1]);
+          query[i + 1] = rounded<T>(a * t[i + 1] + b * t[i]);
         }
         float total = 0;
         for (int64_t c = 0; c <= column; c++) {
           const T *seen = k + c * width;
           float score = 0;
           for (int64_t i = 0; i < width; i++) score += query[i] * up(seen[i]);
-          work[c] = score;
+          work[c] = rough ? rounded<T>(score) : score;
         }
         for (int64_t c = length; c < start; c++) work[c] = -1e30f;
         const float most = largest(column + 1, [=](int64_t c) { return work[c]; });
@@ -393,6 +391,8 @@ void look_back(const T *states, const float *turns, const int64_t *positions,
           work[c] = exponential(work[c] - most);
           total += work[c];
         }
+        const float share_of = 1.f / total;
+        for (int64_t c = 0; c <= column; c++) work[c] = rounded<T>(work[c] * share_of);
         // Four sums at a time: one would wait for itself at every column.
         for (int64_t u = 0; u < 4; u++)
           for (int64_t i = 0; i < width; i++) sums[u][i] = 0;
@@ -403,10 +403,9 @@ void look_back(const T *states, const float *turns, const int64_t *positions,
               sums[u][i] += work[c + u] * up(v[(c + u) * width + i]);
         for (; c <= column; c++)
           for (int64_t i = 0; i < width; i++) sums[0][i] += work[c] * up(v[c * width + i]);
-        const float share_of = 1.f / total;
         T *into = mixed + (row * heads + asking) * width;
         for (int64_t i = 0; i < width; i++)
-          put(into[i], (sums[0][i] + sums[1][i] + sums[2][i] + sums[3][i]) * share_of);
+          put(into[i], sums[0][i] + sums[1][i] + sums[2][i] + sums[3][i]);
       }
     }
     std::free(work);
@@ -573,15 +572,15 @@ PUBLIC void assent_draw(int half, const void *logits, const double *uniforms, in
 PUBLIC void assent_look_back(int half, const void *states, const float *turns,
                              const int64_t *positions, const int64_t *lengths, int64_t start,
                              int64_t column, int64_t rows, int64_t heads, int64_t key_heads,
-                             int64_t width, int64_t room, void *keys, void *values, void *mixed,
-                             int threads) {
+                             int64_t width, int64_t room, int rough, void *keys, void *values,
+                             void *mixed, int threads) {
   EITHER(look_back_by_width<bf16>(width, static_cast<const bf16 *>(states), turns, positions,
                                   lengths, start, column, rows, heads, key_heads, width, room,
-                                  static_cast<bf16 *>(keys), static_cast<bf16 *>(values),
+                                  rough != 0, static_cast<bf16 *>(keys), static_cast<bf16 *>(values),
                                   static_cast<bf16 *>(mixed), threads),
          look_back_by_width<float>(width, static_cast<const float *>(states), turns, positions,
                                    lengths, start, column, rows, heads, key_heads, width, room,
-                                   static_cast<float *>(keys), static_cast<float *>(values),
+                                   rough != 0, static_cast<float *>(keys), static_cast<float *>(values),
                                    static_cast<float *>(mixed), threads))
 }
 
@@ -590,11 +589,7 @@ PUBLIC int assent_attends(int half) {
 #if defined(HALF_ATTENDS)
   if (half) return 1;
 #endif
-#if defined(HAS_VECTORS)
-  if (!half) return 1;
-#endif
-  (void)half;
-  return 0;
+  return !half;
 }
 
 // From the arguments of the two functions that follow.
@@ -618,12 +613,10 @@ PUBLIC void assent_attend(int half, const void *query, int64_t query_stride, con
     attend<Half>(sight, static_cast<bf16 *>(weights), static_cast<bf16 *>(mixed), threads);
   }
 #endif
-#if defined(HAS_VECTORS)
   if (!half) {
     const Sight<float> sight = SIGHT(float);
     attend<Single>(sight, static_cast<float *>(weights), static_cast<float *>(mixed), threads);
   }
-#endif
 }
 
 PUBLIC void assent_attend_backward(int half, const void *query, int64_t query_stride,
@@ -646,12 +639,10 @@ PUBLIC void assent_attend_backward(int half, const void *query, int64_t query_st
                           of_values, threads);
   }
 #endif
-#if defined(HAS_VECTORS)
   if (!half) {
     const Sight<float> sight = SIGHT(float);
     attend_backward<Single>(sight, static_cast<const float *>(weights),
                             static_cast<const float *>(flow), static_cast<float *>(of_query),
                             of_keys, of_values, threads);
   }
-#endif
 }

@@ -69,6 +69,13 @@ inline void put(bf16 &into, float x) {  // to the nearest, ties to even
   into.bits = (bits & 0x7FFFFFFFu) > 0x7F800000u ? uint16_t(0x7FC0) : uint16_t(rounded);
 }
 
+// What is left of a number that is kept as T.
+template <class T> inline float rounded(float x) {
+  T made;
+  put(made, x);
+  return up(made);
+}
+
 // e^x to 2 units in the last place for x in [-87, 88]; below 0, above infinity. (Cephes expf)
 inline float exponential(float given) {
   float x = given < -87.f ? -87.f : given;

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from assent.models.attention import use_fast_attention
+from assent.models.bfloat16 import tell_if_slow
 from assent.models.llama import packed_states, takes_packed
 from assent.models.packing import LONGEST, alike, pack
 from assent.models.quiet import quiet_transformers
@@ -37,6 +38,8 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
     """The context in which a forward pass runs at a precision."""
     if precision == "float32":
         return nullcontext()
+    if device.type == "cpu":
+        tell_if_slow()
     context: AbstractContextManager[None] = torch.autocast(device.type, dtype=torch.bfloat16)
     return context
 

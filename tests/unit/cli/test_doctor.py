@@ -11,8 +11,17 @@ from typing import Any
 
 import pytest
 
-from assent.cli.checks import EXTRAS, all_checks, core_package, disk, optional_extra, sqlite
+from assent.cli.checks import (
+    EXTRAS,
+    all_checks,
+    core_package,
+    disk,
+    optional_extra,
+    sqlite,
+    torch_checks,
+)
 from assent.cli.main import main
+from assent.models import bfloat16
 
 ROOT = Path(__file__).parents[3]
 
@@ -87,6 +96,25 @@ def test_the_doctor_knows_every_extra_of_the_package() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = declared["optional-dependencies"].keys() - {"dev"}
     assert EXTRAS.keys() == extras
+
+
+@pytest.mark.parametrize(
+    ("speed", "state", "found"),
+    [
+        (1.9, "ok", "1.9 times as fast as in float32"),
+        (0.12, "optional", "0.12 times as fast as in float32"),
+        (0.0, "optional", "not on this CPU"),
+    ],
+)
+def test_bfloat16_that_is_slow_is_told(
+    speed: float, state: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(bfloat16, "speed_on_cpu", lambda: speed)
+    [check] = [one for one in torch_checks() if one.name == "bfloat16"]
+    assert check.state == state
+    assert found in check.found
+    assert bool(check.remedy) == (state == "optional")
 
 
 def test_too_little_room_is_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

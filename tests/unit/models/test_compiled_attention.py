@@ -1,5 +1,8 @@
 """Attention in one compiled pass against its definition: every query over every slot."""
 
+import ctypes
+import platform
+import subprocess
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -10,17 +13,43 @@ from torch import Tensor
 
 from assent.models import kernels as module
 from assent.models.compiled_attention import CompiledAttention, Sight
+from assent.models.compiled_passes import Kernels
 from assent.models.packing import Block, Packed, lay_out
 
 KINDS = [torch.float32, torch.bfloat16]
 
 
-@pytest.fixture(scope="module")
-def fast() -> CompiledAttention:
+@pytest.fixture(scope="module", params=["this processor", "x86-64-v2", "x86-64-v3"])
+def fast(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> CompiledAttention:
+    """As it is compiled for this processor, and for older ones, whose code runs on it too."""
     found = module.kernels()
-    if found is None or not found.attention.attends(torch.float32, 16):
+    if found is None:
         pytest.skip(f"attention is not compiled here: {module.where_from()}")
-    return found.attention
+    if request.param == "this processor":
+        return found.attention
+    if platform.machine() != "x86_64":
+        pytest.skip("this processor is of another kind")
+    compiled = tmp_path_factory.mktemp("older") / "rows.so"
+    compile_for(request.param, "-O1", "-shared", "-fPIC", "-o", str(compiled))
+    return Kernels(ctypes.CDLL(str(compiled))).attention
+
+
+def compile_for(processor: str, *flags: str) -> None:
+    command = ["c++", f"-march={processor}", "-std=c++17", "-fno-exceptions", "-fno-rtti"]
+    done = subprocess.run(
+        [*command, *flags, str(module.SOURCE)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names processors of another kind")
+@pytest.mark.parametrize("processor", ["x86-64-v4", "cooperlake", "sapphirerapids"])
+def test_it_can_be_compiled_for_processors_that_this_one_may_not_be(processor: str) -> None:
+    if module.kernels() is None:
+        pytest.skip(f"nothing is compiled here: {module.where_from()}")
+    compile_for(processor, "-fsyntax-only")
 
 
 @pytest.fixture(params=[1, 2])

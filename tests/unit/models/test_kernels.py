@@ -1,8 +1,6 @@
 """The compiled passes against torch's own operations, and what happens where there are none."""
 
-import ctypes
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -337,26 +335,3 @@ def test_compiled_code_is_loaded_only_from_a_folder_of_ones_own(tmp_path: Path) 
     told = in_a_process("assert kernels.kernels() is not None", XDG_CACHE_HOME=str(tmp_path))
     assert len(list(folder.glob("rows-*.so"))) == 1
     assert str(folder) in told
-
-
-@pytest.mark.usefixtures("fast")
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="names processors of another kind")
-@pytest.mark.parametrize(
-    ("processor", "attends"),
-    [("x86-64-v2", False), ("x86-64-v3", False), ("x86-64-v4", None)],
-)
-def test_older_processors_have_all_but_what_they_lack(
-    tmp_path: Path, processor: str, attends: bool | None
-) -> None:
-    """What is compiled for an older one runs on this one too, unless it is older still."""
-    compiled = tmp_path / "rows.so"
-    command = ["c++", f"-march={processor}", "-O1", "-std=c++17", "-shared", "-fPIC", "-fno-rtti"]
-    done = subprocess.run(
-        [*command, "-fno-exceptions", str(module.SOURCE), "-o", str(compiled)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    if attends is not None:
-        found = Kernels(ctypes.CDLL(str(compiled)))
-        assert [found.attention.attends(dtype, 16) for dtype in DTYPES] == [attends] * 2
-        near(found.gated(torch.ones(3, 40)), torch.full((3, 20), 0.7310586), torch.float32)

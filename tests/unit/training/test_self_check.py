@@ -16,6 +16,7 @@ from tests.unit.models.architectures import ARCHITECTURES, causal_lm
 from assent.config.ppo import SamplingSettings
 from assent.errors import SelfCheckFailed
 from assent.models.sampling import Rollouts
+from assent.models.scoring import score
 from assent.training.ppo import Ppo
 from assent.training.self_check import SelfCheck, require_agreement
 
@@ -69,9 +70,13 @@ def test_bfloat16_is_reported_and_near() -> None:
         ppo_settings(precision="bfloat16"),
         seed=0,
     )
-    ppo.learn(ppo.rollout(PROMPTS), REWARDS)
+    rollouts = ppo.rollout(PROMPTS)
+    with torch.no_grad():
+        exact = score(ppo.policy, rollouts.rows, temperature=1.0).logprobs
+    assert float((exact - rollouts.logprobs).abs().max()) > 1e-4  # it was bfloat16
+    ppo.learn(rollouts, REWARDS)
     assert ppo.self_check is not None
-    assert 1e-6 < ppo.self_check.ratio_deviation < 0.05
+    assert ppo.self_check.ratio_deviation < 0.05
 
 
 def refusal(ppo: Ppo, rollouts: Rollouts) -> str:
