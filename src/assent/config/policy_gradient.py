@@ -144,8 +144,14 @@ class GrpoSettings(PolicyGradientSettings):
     advantage: Advantage = "grpo"
     """A response against the mean of the others to its prompt (rloo), the mean in units of its
     group's spread (grpo), the mean alone (dr_grpo), or what earlier batches got (reinforce)."""
+    kl: Annotated[FixedKl | AdaptiveKl, Field(discriminator="kind")] = FixedKl(coef=0.3)
+    """What KL from the reference costs, beside advantages in units of a group's spread: a fixed
+    coefficient, or one steered to a target."""
     kl_penalty: Annotated[KlInReward | KlInLoss, Field(discriminator="kind")] = KlInLoss()
     """Where KL is paid."""
+    optimiser: OptimiserSettings = Field(
+        default=OptimiserSettings(lr=5e-4, eps=1e-5, betas=(0.9, 0.95), warmup_steps=10)
+    )
 
 
 RlSettings = PpoSettings | PolicyGradientSettings
