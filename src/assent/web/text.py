@@ -7,6 +7,7 @@ the direction of text round, those without width, controls) are shown by their n
 that markdown would swallow or that would take too long is shown as it is written.
 """
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -44,6 +45,10 @@ _MOST_NAMED: Final = 4
 _MOST_CHIPS: Final = 1_000
 """Runs of one text that get an element of their own; the rest are bracketed to keep pages small."""
 _NON_JOINER, _JOINER, _TEXT_STYLE, _EMOJI_STYLE = "\u200c", "\u200d", "\ufe0e", "\ufe0f"
+_MAY_BELONG: Final = frozenset(
+    {_TEXT_STYLE, _EMOJI_STYLE, _JOINER, _EMOJI_STYLE + _JOINER, _NON_JOINER}
+)
+"""Runs that are part of writing or of an emoji in the right place."""
 _JOINING: Final = (
     "ARABIC", "SYRIAC", "MONGOLIAN", "NKO", "DEVANAGARI", "BENGALI", "GURMUKHI", "GUJARATI",
     "ORIYA", "TAMIL", "TELUGU", "KANNADA", "MALAYALAM", "SINHALA", "KHMER", "MYANMAR",
@@ -163,21 +168,23 @@ def _keeps_all(source: str, html: str) -> bool:
 
 def _escape(text: str) -> str:
     """HTML of a text, its unseen characters as chips."""
-    pieces: list[str] = []
-    end = 0
-    for count, run in enumerate(_UNSEEN.finditer(text)):
-        shown = _each_run(run, _chip if count < _MOST_CHIPS else _bracketed)
-        pieces += (str(escape(text[end : run.start()])), shown)
-        end = run.end()
-    return "".join([*pieces, str(escape(text[end:]))])
+    # Escaped as a whole: no entity ends or begins with what the unseen beside it could belong to.
+    safe = str(escape(text))
+    chips = itertools.count()
+    return _UNSEEN.sub(
+        lambda run: _each_run(run, _chip if next(chips) < _MOST_CHIPS else _bracketed), safe
+    )
 
 
 def _each_run(run: re.Match[str], shown: Callable[[str], str]) -> str:
     """A run of unseen characters: those that belong to writing or an emoji stay as they are."""
-    text, characters = run.string, run.group()
-    before = text[run.start() - 1] if run.start() else ""
-    after = text[run.end() : run.end() + 1]
-    return characters if _belongs(before, characters, after) else shown(characters)
+    characters = run.group()
+    if characters in _MAY_BELONG:
+        text, start, end = run.string, run.start(), run.end()
+        before = text[start - 1] if start else ""
+        if _belongs(before, characters, text[end : end + 1]):
+            return characters
+    return shown(characters)
 
 
 def _belongs(before: str, run: str, after: str) -> bool:
@@ -208,6 +215,7 @@ def _chip(run: str) -> str:
     return f'<span class="unseen" title="{escape(words)}">{_numbers(run)}</span>'
 
 
+@lru_cache(maxsize=1024)
 def _bracketed(run: str) -> str:
     return f"\N{MATHEMATICAL LEFT ANGLE BRACKET}{_numbers(run)}\N{MATHEMATICAL RIGHT ANGLE BRACKET}"
 
