@@ -34,6 +34,8 @@ LONGEST: Final = 200_000
 _NEWLINES: Final = re.compile(r"\r\n?")
 _LIST_NUMBERS: Final = re.compile(r"^[ \t>*+-]*(?:\d{1,9}[.)][ \t>*+-]*)+", re.MULTILINE)
 _MARKUP: Final = re.compile(r"<[^>]*>")
+_SIGNS_AND_SPACE: Final = re.compile(r"[\x00-/:-@\[-`{-\x7f]+")
+"""Of ASCII, all but letters and digits."""
 _SIGNS: Final = re.compile(r"[\n\[\]!*_~`<&|#\\]")
 _UNSEEN: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
@@ -157,8 +159,11 @@ FILTERS: Final[Mapping[str, Callable[..., Markup]]] = {
 
 def _keeps_all(source: str, html: str) -> bool:
     """Whether every letter and digit of a text is shown, in order; a list's own numbers aside."""
-    shown = iter(unescape(_MARKUP.sub("", html)))
+    given = unescape(_MARKUP.sub("", html))
     wanted = _UNSEEN.sub("", _LIST_NUMBERS.sub("", source))
+    if _SIGNS_AND_SPACE.sub("", wanted) == _SIGNS_AND_SPACE.sub("", given):
+        return True  # the most usual case, in a fraction of the time
+    shown = iter(given)
     return all(
         character in shown
         for character in wanted
