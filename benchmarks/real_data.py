@@ -48,6 +48,7 @@ from assent.config.optimiser import OptimiserSettings, Precision
 from assent.config.ppo import FixedKl, PpoSettings, SamplingSettings
 from assent.config.pretraining import ModelShape, PretrainSettings
 from assent.config.sft import SftSettings
+from assent.models.bfloat16 import faster_on_cpu
 from assent.models.loading import load_causal_lm, load_tokenizer
 from assent.models.rewards import Normalisation
 from assent.models.tokens import encode_prompts, encode_responses
@@ -91,13 +92,6 @@ class Scale:
     """In which pretraining, SFT and reward models run forwards."""
 
 
-def fast_precision() -> Precision:
-    """bfloat16 where the processor multiplies it: twice the speed of float32; else float32."""
-    flags = Path("/proc/cpuinfo")
-    known = flags.read_text(encoding="utf-8") if flags.exists() else ""
-    return "bfloat16" if "avx512_bf16" in known or "amx_bf16" in known else "float32"
-
-
 WHOLE = Scale(
     pretrain_steps=960,
     pretrain_batch=8,
@@ -112,7 +106,7 @@ WHOLE = Scale(
         hidden_size=256, intermediate_size=688, layers=5, heads=4, max_positions=512,
         initial_std=0.05,
     ),
-    precision=fast_precision(),
+    precision=faster_on_cpu(),
 )  # fmt: skip
 QUICK = Scale(
     pretrain_steps=12,
@@ -128,7 +122,7 @@ QUICK = Scale(
         hidden_size=64, intermediate_size=128, layers=2, heads=4, max_positions=512,
         initial_std=0.08,
     ),
-    precision=fast_precision(),
+    precision=faster_on_cpu(),
 )  # fmt: skip
 
 

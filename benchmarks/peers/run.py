@@ -30,6 +30,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from assent.models.bfloat16 import faster_on_cpu
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 MARK = "TURN "
@@ -63,14 +65,9 @@ class Row:
         return f"{self.job}/{self.size}/{self.dtype}/{self.batch}/{self.kernel}{packed}"
 
 
-def learns_in() -> str:
-    """The precision that is faster on this processor."""
-    return "bfloat16" if machine()["bf16"] else "float32"
-
-
 def rows() -> list[Row]:
     """All there are, the quick ones first."""
-    learning = learns_in()
+    learning = faster_on_cpu()
     dtypes = ("float32",) if learning == "float32" else ("float32", "bfloat16")
     found = [
         Row("generation", "6M", dtype, batch, 64, "tokens/s", kernel)
@@ -107,7 +104,7 @@ def rows() -> list[Row]:
 
 def quick() -> set[str]:
     """Names of what `--quick` measures, two turns each."""
-    learning = learns_in()
+    learning = faster_on_cpu()
     names = (
         "generation/6M/float32/128", "scoring/6M/float32/16", f"sft/6M/{learning}/16",
         f"reward/6M/{learning}/16", f"dpo/6M/{learning}/16", f"rloo/6M/{learning}/64",

@@ -39,6 +39,16 @@ def test_fast_products_are_not_told(
     assert not caplog.records
 
 
+@pytest.mark.parametrize(
+    ("speed", "faster"), [(1.9, "bfloat16"), (0.1, "float32"), (0.0, "float32")]
+)
+def test_the_faster_of_the_two_is_named(
+    speed: float, faster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bfloat16, "speed_on_cpu", lambda: speed)
+    assert bfloat16.faster_on_cpu() == faster
+
+
 def test_the_speed_is_that_of_products() -> None:
     assert 0 < bfloat16.speed_on_cpu() < 20
 
