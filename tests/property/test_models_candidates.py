@@ -16,7 +16,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerFast
 
-from assent.models.answer_trees import AnswerTree
+from assent.models.answer_trees import AnswerTree, stack
 from assent.models.candidates import Candidates
 from assent.models.sampling import sample
 from assent.models.scoring import score
@@ -75,11 +75,13 @@ def test_every_answer_can_be_walked_back_in_a_tree_cut_anywhere(
 ) -> None:
     ended = [[*sequence, EOS] for sequence in sequences]
     tree = AnswerTree.build(ended, most_nodes)
+    own, above = stack([tree])[:2]
+    tokens = torch.cat([own.flatten()[above], own], dim=1)
     for sequence, (row, end) in zip(ended, tree.ends.tolist(), strict=True):
         path: list[int] = []
-        at = end
+        at = above.shape[1] + end
         while at >= 0:
-            path.insert(0, int(tree.tokens[row, at]))
+            path.insert(0, int(tokens[row, at]))
             at = int(tree.parents[row, at])
         assert path == sequence
 

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.audit.reward_accuracy import Rule, longest
 from assent.models.candidates import Candidates
+from assent.models.checkpoints import weights_digest
 from assent.models.reward_ensembles import LearnedReward
 from assent.models.tokens import encode_responses
 from assent.objectives.tilting import tilt
@@ -75,6 +76,7 @@ class AlmanacMeasure:
         self.candidates = _candidates(tokenizer, self.test)
         self.train_candidates = _candidates(tokenizer, self.train)
         self.gold = torch.tensor(gold_table(world, self.test))
+        self._known: dict[str, dict[int, Tensor]] = {}
         self.reference = self._logprobs(self.candidates, reference)
         self.train_reference = self._logprobs(self.train_candidates, reference)
         self.clusters = [prompt.fact.group for prompt in self.test]
@@ -155,10 +157,21 @@ class AlmanacMeasure:
         return float((logprobs.exp() * (logprobs - optimum)).sum(1).mean())
 
     def _logprobs(self, candidates: Candidates, model: PreTrainedModel) -> Tensor:
-        """Log-probabilities of the answers and, last, of everything else."""
-        found = candidates.logprobs(model, self.temperature)
-        rest = torch.log1p(-found.exp().sum(1, keepdim=True).clamp(max=1 - 1e-12))
-        return torch.cat([found, rest], dim=1)
+        """Log-probabilities of the answers and, last, of everything else.
+
+        Those of the reference and of the weights asked last are kept: PPO begins at the reference,
+        and a round at the weights at which the one before has ended.
+        """
+        weights = weights_digest(model)
+        if weights not in self._known:
+            reference = dict(list(self._known.items())[:1])
+            self._known = {**reference, weights: {}}
+        known = self._known[weights]
+        if id(candidates) not in known:
+            found = candidates.logprobs(model, self.temperature)
+            rest = torch.log1p(-found.exp().sum(1, keepdim=True).clamp(max=1 - 1e-12))
+            known[id(candidates)] = torch.cat([found, rest], dim=1)
+        return known[id(candidates)]
 
     def _interval(self, values: NDArray[np.float64]) -> list[float]:
         interval = bootstrap_mean(

@@ -105,11 +105,8 @@ class WhoseValues:
         evidence = Evidence(subject)
         version, reward = evidence.reward()
         judged = [one for one in evidence.judgements if one.purpose == "reward"]
-        known = {
-            one.annotator
-            for one in judged
-            if one.seq <= evidence.project.store.snapshot(version.snapshot_id or "").up_to_seq
-        }
+        trained_on = evidence.project.store.snapshot(version.snapshot_id or "")
+        known = {one.annotator for one in judged if one.seq <= trained_on.up_to_seq}
         groups = _groups(evidence)
         level = subject.settings.level
         measured = readable(

@@ -1,9 +1,10 @@
 """Enumerate: the exact log-probability (or reward) of every one of many fixed answers to a prompt.
 
-The answers form a trie. It is cut into rows: a path from the prompt and a subtree of at most
-`most_nodes` nodes below it, packed side by side under an attention mask that lets each node see
-the prompt and its own ancestors only. Every node is computed about once, so 270 answers that share
-their beginnings cost a fraction of 270 forward passes, and the result is the same to rounding.
+The answers form a trie. It is cut into rows of at most `most_nodes` nodes, packed side by side
+under an attention mask that lets each node see the prompt and its own ancestors only, in its row or
+in others. Every node is computed once, so 270 answers that share their beginnings cost a fraction
+of 270 forward passes, and the result is the same to rounding. Models that cannot look at other rows
+compute what stands above a row with it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -84,8 +85,9 @@ class Candidates:
         trunk, head = trunk_of(model), head_of(model)
         if head is not None and takes_packed(trunk):
             laid = self._laid_out(part)
-            steps = _packed_steps(trunk, head, laid, temperature)
-            totals = (laid.ancestors.double() @ steps.double()[:, :, None]).squeeze(2)
+            steps = _packed_steps(trunk, head, laid, temperature).double()
+            every = torch.cat([steps.flatten()[laid.above], steps], dim=1)
+            totals = (laid.ancestors.double() @ every[:, :, None]).squeeze(2)
             return torch.stack(self._pick(part, totals))
         run = self._run(model, part, with_logits=True)
         # Each node's token is predicted by its parent, or by the prompt's last token.
@@ -97,7 +99,7 @@ class Candidates:
         from_prompt = first[run.prompt_of_row].gather(1, run.tokens)
         steps = torch.where(run.parents >= 0, from_parent, from_prompt).double()
         totals = (run.ancestors.double() @ steps[:, :, None]).squeeze(2)
-        return torch.stack(self._pick(part, totals))
+        return torch.stack(self._pick(part, totals[:, run.above :]))
 
     @torch.no_grad()
     def rewards(
@@ -120,7 +122,7 @@ class Candidates:
             return (states @ weight.T).view(part.stop - part.start, -1).double()
         run = self._run(trunk, part, with_logits=False)
         scores = (run.node_figures.float() @ weight.T).squeeze(2)
-        return torch.stack(self._pick(part, scores.double()))
+        return torch.stack(self._pick(part, scores[:, run.above :].double()))
 
     def _followed_by(self, suffix: tuple[int, ...]) -> "Candidates":
         """The same prompts and answers, with tokens between each answer and its end."""
@@ -158,13 +160,17 @@ class Candidates:
         which = torch.repeat_interleave(
             torch.arange(len(trees)), torch.tensor([len(tree.tokens) for tree in trees])
         )
-        tokens, parents, ancestors, depths = stack(trees)
+        tokens, above, parents, ancestors, depths = stack(trees)
         count, width = tokens.shape
-        positions = depths + lengths[which][:, None]
+        back = above.shape[1]
+        positions = depths[:, back:] + lengths[which][:, None]
         prompt_positions = torch.arange(asked.tokens.shape[1]).expand_as(asked.tokens)
         seen = asked.mask[which][:, None].expand(-1, width, -1)
-        visible = torch.cat([seen, ancestors], dim=2)
-        first = asked.tokens.numel() + torch.arange(count) * width
+        first = asked.tokens.numel()
+        elsewhere = first + above
+        own = first + torch.arange(count * width).view(count, width)
+        every = torch.cat([elsewhere, own], dim=1)
+        parent = parents[:, back:]
         tops = torch.tensor([len(tree.tokens) for tree in trees]).cumsum(0)
         row_of_end = torch.cat(
             [
@@ -175,14 +181,21 @@ class Candidates:
         behind_prompt = slots[torch.arange(len(trees)), lengths - 1][which][:, None]
         return _LaidOut(
             tokens=tokens,
-            ancestors=ancestors,
-            before=torch.where(parents >= 0, first[:, None] + parents, behind_prompt),
-            ends=first[row_of_end] + torch.cat([tree.ends[:, 1] for tree in trees]),
+            above=above,
+            ancestors=ancestors[:, back:],
+            before=torch.where(parent >= 0, every.gather(1, parent.clamp(min=0)), behind_prompt),
+            ends=own[row_of_end, torch.cat([tree.ends[:, 1] for tree in trees])],
             all_tokens=torch.cat([asked.tokens.flatten(), tokens.flatten()]),
             all_positions=torch.cat([prompt_positions.flatten(), positions.flatten()]),
             blocks=(
                 Block(0, *asked.tokens.shape),
-                Block(asked.tokens.numel(), count, width, slots[which], visible),
+                Block(
+                    first,
+                    count,
+                    width,
+                    torch.cat([slots[which], elsewhere], dim=1),
+                    torch.cat([seen, ancestors[:, back:]], dim=2),
+                ),
             ),
         )
 
@@ -202,7 +215,8 @@ class Candidates:
         counts = torch.tensor([len(tree.tokens) for tree in trees], device=device)
         prompt_of_row = torch.repeat_interleave(torch.arange(len(trees), device=device), counts)
         cache.batch_select_indices(prompt_of_row)
-        node_tokens, parents, ancestors, depths = (item.to(device) for item in stack(trees))
+        own, above, parents, ancestors, depths = (item.to(device) for item in stack(trees))
+        node_tokens = torch.cat([own.flatten()[above], own], dim=1)
         width = node_tokens.shape[1]
         visible = torch.cat(
             [mask[prompt_of_row][:, None, :].expand(-1, width, -1), ancestors], dim=2
@@ -222,6 +236,7 @@ class Candidates:
             tokens=node_tokens,
             parents=parents,
             ancestors=ancestors,
+            above=above.shape[1],
             prompt_of_row=prompt_of_row,
             prompt_logits=prompt.logits[:, -1] if with_logits else empty,
             node_figures=output.logits if with_logits else output.last_hidden_state,
@@ -246,12 +261,15 @@ def _packed_steps(
 
 class _Run(NamedTuple):
     tokens: Tensor
+    """[row, above + node], as are the next two."""
     parents: Tensor
     ancestors: Tensor
+    above: int
+    """Columns that stand before a row's own."""
     prompt_of_row: Tensor
     prompt_logits: Tensor
     node_figures: Tensor
-    """[row, node, ...] logits or last hidden states."""
+    """[row, above + node, ...] logits or last hidden states."""
 
 
 class _LaidOut(NamedTuple):
@@ -259,7 +277,10 @@ class _LaidOut(NamedTuple):
 
     tokens: Tensor
     """[row, node]"""
+    above: Tensor
+    """[row, above] number of each in `tokens`, flat."""
     ancestors: Tensor
+    """[row, node, above + node]"""
     before: Tensor
     """[row, node] slot of what each node follows: its parent, or its prompt's last token."""
     ends: Tensor

@@ -1,8 +1,10 @@
 """Checkpoint folders: ordinary Hugging Face folders."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.models.lora import ADAPTER_FOLDER, Adapter
@@ -30,6 +32,15 @@ def save_model(
         tokenizer.save_pretrained(str(folder))
     if adapter is not None:
         adapter.save(folder / ADAPTER_FOLDER)
+
+
+def weights_digest(model: PreTrainedModel) -> str:
+    """SHA-256 of all weights in memory with their names, shapes and kinds of number."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}\n".encode())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _name_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -42,7 +42,8 @@ class Block:
     rows: int
     width: int
     before: Int[Tensor, "row prompt"] | None = None
-    """Slots that every token of a row sees, beside its own row."""
+    """Slots that every token of a row sees, beside its own row; where it is to be learned from,
+    they stand before the block."""
     visible: Bool[Tensor, "row width key"] | None = None
     """Which of `before` and then of the row each token sees; None: all before it and itself."""
     picked: Picked | None = None

@@ -17,6 +17,9 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+// A call would hand its lanes over in memory, and wait for them.
+#define LANEWISE inline __attribute__((always_inline))
+
 namespace {
 
 const int64_t LANES = 16;
@@ -166,7 +169,7 @@ struct Those {
   Ints part[PARTS];
 };
 
-template <class To, class From> inline To same_bits(From from) {
+template <class To, class From> LANEWISE To same_bits(From from) {
   static_assert(sizeof(To) == sizeof(From), "of one size");
   To made;
   std::memcpy(&made, &from, sizeof(made));
@@ -174,19 +177,19 @@ template <class To, class From> inline To same_bits(From from) {
 }
 
 // A function of each part.
-template <class Part> inline Lanes by_part(Part part) {
+template <class Part> LANEWISE Lanes by_part(Part part) {
   Lanes made;
   UNROLL for (int i = 0; i < PARTS; i++) made.part[i] = part(i);
   return made;
 }
 
 // Part by part: whole ones would be copied through memory.
-inline Lanes load_lanes(const float *from) {
+LANEWISE Lanes load_lanes(const float *from) {
   return by_part([=](int i) { return Floats(*reinterpret_cast<const Stored *>(from + EACH * i)); });
 }
 
 // Loaded once for many uses: compilers would load them again for each.
-inline Lanes load_and_hold(const float *from) {
+LANEWISE Lanes load_and_hold(const float *from) {
   Lanes made = load_lanes(from);
 #if defined(__GNUC__) && defined(__x86_64__)
   UNROLL for (int i = 0; i < PARTS; i++) asm("" : "+x"(made.part[i]));
@@ -194,46 +197,46 @@ inline Lanes load_and_hold(const float *from) {
   return made;
 }
 
-inline Lanes load_lanes(const bf16 *from) {
+LANEWISE Lanes load_lanes(const bf16 *from) {
   alignas(64) float numbers[16];
   for (int i = 0; i < 16; i++) numbers[i] = up(from[i]);
   return load_lanes(numbers);
 }
 
-inline void store_lanes(float *into, Lanes lanes) {
+LANEWISE void store_lanes(float *into, Lanes lanes) {
   UNROLL for (int i = 0; i < PARTS; i++)
       *reinterpret_cast<Stored *>(into + EACH * i) = lanes.part[i];
 }
 
-inline void store_lanes(bf16 *into, Lanes lanes) {  // to the nearest, ties to even
+LANEWISE void store_lanes(bf16 *into, Lanes lanes) {  // to the nearest, ties to even
   alignas(64) float numbers[16];
   store_lanes(numbers, lanes);
   for (int i = 0; i < 16; i++) put(into[i], numbers[i]);
 }
 
-inline Lanes all_lanes(float one) {
+LANEWISE Lanes all_lanes(float one) {
   return by_part([=](int) { return Floats{} + one; });
 }
-inline Lanes plus(Lanes a, Lanes b) {
+LANEWISE Lanes plus(Lanes a, Lanes b) {
   return by_part([=](int i) { return a.part[i] + b.part[i]; });
 }
-inline Lanes minus(Lanes a, Lanes b) {
+LANEWISE Lanes minus(Lanes a, Lanes b) {
   return by_part([=](int i) { return a.part[i] - b.part[i]; });
 }
-inline Lanes times(Lanes a, Lanes b) {
+LANEWISE Lanes times(Lanes a, Lanes b) {
   return by_part([=](int i) { return a.part[i] * b.part[i]; });
 }
-inline Lanes over(Lanes a, Lanes b) {
+LANEWISE Lanes over(Lanes a, Lanes b) {
   return by_part([=](int i) { return a.part[i] / b.part[i]; });
 }
-inline Lanes times_plus(Lanes a, Lanes b, Lanes c) {
+LANEWISE Lanes times_plus(Lanes a, Lanes b, Lanes c) {
   return by_part([=](int i) { return a.part[i] * b.part[i] + c.part[i]; });
 }
-inline Lanes larger(Lanes a, Lanes b) {
+LANEWISE Lanes larger(Lanes a, Lanes b) {
   return by_part([=](int i) { return a.part[i] > b.part[i] ? a.part[i] : b.part[i]; });
 }
 
-inline float total_of(Lanes a) {
+LANEWISE float total_of(Lanes a) {
   Floats sums = a.part[0];
   UNROLL for (int i = 1; i < PARTS; i++) sums += a.part[i];
   float total = 0;
@@ -241,7 +244,7 @@ inline float total_of(Lanes a) {
   return total;
 }
 
-inline float largest_of(Lanes a) {
+LANEWISE float largest_of(Lanes a) {
   float numbers[16];
   store_lanes(numbers, a);
   float most = numbers[0];
@@ -250,12 +253,12 @@ inline float largest_of(Lanes a) {
 }
 
 // `a` in those lanes, `b` in the others.
-inline Lanes choose(Those those, Lanes a, Lanes b) {
+LANEWISE Lanes choose(Those those, Lanes a, Lanes b) {
   return by_part([=](int i) { return those.part[i] ? a.part[i] : b.part[i]; });
 }
 
 // Of sixteen lanes the first `count`, all or none if there are more or fewer.
-inline Those first_lanes(int64_t count) {
+LANEWISE Those first_lanes(int64_t count) {
   const int32_t numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   const int32_t end = count > LANES ? int32_t(LANES) : count < 0 ? 0 : int32_t(count);
   Those made;
@@ -265,7 +268,7 @@ inline Those first_lanes(int64_t count) {
 }
 
 // Which of sixteen bytes, of which the first `count` are there, are not zero.
-inline Those true_lanes(const uint8_t *bytes, int64_t count) {
+LANEWISE Those true_lanes(const uint8_t *bytes, int64_t count) {
   int32_t given[16] = {};
   for (int64_t i = 0; i < (count < LANES ? count : LANES); i++) given[i] = bytes[i];
   Those made;
@@ -275,11 +278,11 @@ inline Those true_lanes(const uint8_t *bytes, int64_t count) {
 }
 
 // Of pairs of bfloat16 the low ones, and the high ones.
-inline Lanes low_ones(const uint32_t *pairs) {
+LANEWISE Lanes low_ones(const uint32_t *pairs) {
   const Lanes both = load_lanes(reinterpret_cast<const float *>(pairs));
   return by_part([=](int i) { return same_bits<Floats>(same_bits<Ints>(both.part[i]) << 16); });
 }
-inline Lanes high_ones(const uint32_t *pairs) {
+LANEWISE Lanes high_ones(const uint32_t *pairs) {
   const Lanes both = load_lanes(reinterpret_cast<const float *>(pairs));
   return by_part([=](int i) {
     return same_bits<Floats>(same_bits<Ints>(both.part[i]) & int32_t(0xFFFF0000u));
@@ -334,7 +337,7 @@ inline void transpose_block(const char *from, int64_t units, char *to, int64_t c
 }
 
 // e^x to 2 units in the last place; below -87 it is 0, above 88.7 infinity. (Cephes expf)
-inline Lanes exponentials(Lanes given) {
+LANEWISE Lanes exponentials(Lanes given) {
   return by_part([=](int i) {
     const Floats x = given.part[i], none = Floats{};
     const Floats low = none - 87.f, high = none + 88.75f;
@@ -363,7 +366,7 @@ inline Lanes exponentials(Lanes given) {
 #endif
 
 // 1 / (1 + e^-x). (A guess and a step of Newton's in place of the division took longer.)
-inline Lanes sigmoids(Lanes x) {
+LANEWISE Lanes sigmoids(Lanes x) {
   const Lanes one = all_lanes(1.f);
   return over(one, plus(one, exponentials(minus(all_lanes(0.f), x))));
 }

@@ -16,6 +16,7 @@ from assent.audit.almanac import (
     content_blind_rules,
     off_grammar,
 )
+from assent.models.candidates import Candidates
 from assent.models.loading import new_llama, reward_model_from
 from assent.models.rewards import Normalisation, TextReward
 from assent.models.tokens import encode, encode_responses
@@ -153,6 +154,37 @@ def rewards(measure: AlmanacMeasure, reward: TextReward) -> RoundRewards:
 @pytest.fixture(scope="module")
 def measured(measure: AlmanacMeasure, policy: PreTrainedModel, rewards: RoundRewards) -> Measured:
     return measure.measure(policy, rewards, BETA)
+
+
+def test_equal_weights_are_enumerated_once(
+    measure: AlmanacMeasure,
+    reference: PreTrainedModel,
+    rewards: RoundRewards,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[PreTrainedModel] = []
+    logprobs = Candidates.logprobs
+
+    def counted(one: Candidates, model: PreTrainedModel, temperature: float) -> torch.Tensor:
+        asked.append(model)
+        return logprobs(one, model, temperature)
+
+    monkeypatch.setattr(Candidates, "logprobs", counted)
+    moving, same = toy_policy(3), toy_policy(3)
+    first = measure.measure(moving, rewards, BETA)
+    assert measure.measure(same, rewards, BETA) == first
+    assert measure.measure(same, rewards, None).gold == first.gold
+    assert len(asked) == 2  # test prompts and training prompts
+    start = measure.measure(reference, rewards, BETA)
+    assert len(asked) == 2
+    assert start.figures["kl_nats"] == 0
+    with torch.no_grad():
+        next(moving.parameters())[3] += 0.5
+    assert measure.measure(moving, rewards, BETA).gold != first.gold
+    assert measure.measure(reference, rewards, BETA) == start
+    assert len(asked) == 4
+    assert measure.measure(same, rewards, BETA) == first  # forgotten meanwhile, and the same again
+    assert len(asked) == 6
 
 
 @pytest.fixture(scope="module")

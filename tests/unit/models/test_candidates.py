@@ -16,7 +16,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from assent.models.answer_trees import AnswerTree
+from assent.models.answer_trees import AnswerTree, stack
 from assent.models.candidates import Candidates
 from assent.models.reading import ResponseEnd
 from assent.models.rewards import TextReward
@@ -155,22 +155,35 @@ def test_equal_lists_of_answers_are_packed_once_with_a_suffix_too(
 def test_a_tree_cut_anywhere_holds_each_answer_whole(most_nodes: int) -> None:
     sequences = [[2, 3, 1], [2, 1], [2, 3, 4, 1], [5, 1], [1]]
     tree = AnswerTree.build(sequences, most_nodes)
-    for sequence, (row, column) in zip(sequences, tree.ends.tolist(), strict=True):
-        path, at = [], column
+    own, above = stack([tree])[:2]
+    tokens = torch.cat([own.flatten()[above], own], dim=1)
+    for sequence, (row, node) in zip(sequences, tree.ends.tolist(), strict=True):
+        path, at = [], above.shape[1] + node
+        seen = tree.ancestors[row, at].nonzero().flatten().tolist()
+        assert sorted(tokens[row, seen].tolist()) == sorted(sequence)
+        assert int(tree.depths[row, at]) == len(sequence) - 1
         while at >= 0:
-            path.append(int(tree.tokens[row, at]))
+            path.append(int(tokens[row, at]))
             at = int(tree.parents[row, at])
         assert path[::-1] == sequence
-        above = tree.ancestors[row, column].nonzero().flatten().tolist()
-        assert sorted(tree.tokens[row, above].tolist()) == sorted(sequence)
-        assert int(tree.depths[row, column]) == len(sequence) - 1
+
+
+def test_every_node_stands_once() -> None:
+    texts = [a.text for a in answers(PROMPTS[0].fact.attribute)]
+    sequences = [[*TOKENIZER(t)["input_ids"], TOKENIZER.eos_token_id] for t in texts]
+    tree = AnswerTree.build(sequences)
+    nodes = {tuple(ids[: end + 1]) for ids in sequences for end in range(len(ids))}
+    back = tree.above.shape[1]
+    real = tree.ancestors.diagonal(dim1=1, dim2=2)[:, back:] & (tree.tokens > 0)
+    assert int(real.sum()) == len(nodes)
+    assert tree.tokens.numel() < 1.05 * len(nodes)  # the rest is padding
 
 
 def test_rows_are_far_fewer_tokens_than_answers_one_by_one() -> None:
     texts = [a.text for a in answers(PROMPTS[0].fact.attribute)]
     sequences = [[*TOKENIZER(t)["input_ids"], TOKENIZER.eos_token_id] for t in texts]
     tree = AnswerTree.build(sequences)
-    assert tree.tokens.numel() < sum(map(len, sequences)) / 2
+    assert tree.tokens.numel() < sum(map(len, sequences)) / 2.5
 
 
 @pytest.mark.parametrize(
@@ -198,6 +211,8 @@ def test_answers_of_unlike_length_share_rows_as_wide_as_the_longest() -> None:
     rows, width = tree.tokens.shape
     assert width == max(lengths)
     assert rows == 5  # 520 tokens; one by one, each beside its neighbour where it fits, 7
-    for answer, (row, column) in zip(answers, tree.ends.tolist(), strict=True):
-        path = tree.tokens[row][tree.ancestors[row, column]]
+    own, above = stack([tree])[:2]
+    tokens = torch.cat([own.flatten()[above], own], dim=1)
+    for answer, (row, node) in zip(answers, tree.ends.tolist(), strict=True):
+        path = tokens[row][tree.ancestors[row, above.shape[1] + node]]
         assert path.tolist() == answer
