@@ -1,20 +1,15 @@
 """`kill -9` anywhere in an audit: it goes on, asks nothing twice that was kept, and finds the same.
 
-A child of this process runs the audit and kills itself just before its n-th touch of the disk: a
-file opened for writing, a rename or a removal inside the project, or a commit of the database.
+A child of this process runs the audit and kills itself just before its n-th touch of the disk.
 """
 
-import os
 import random
 import shutil
-import signal
-import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
-from sqlalchemy.engine import Connection, Engine
-from tests.faults.loop_process import CHANGES
+from tests.faults import children
+from tests.faults.children import counting
 from tests.unit.audit.test_runner import Arithmetic, Calculator, sums
 
 from assent.audit import runner
@@ -37,48 +32,14 @@ def audited(root: Path) -> str:
 
 def in_child(root: Path, kill_at: int) -> tuple[bool, int]:
     """Run the audit in a child that dies at a touch (0: never); did it, and its touches."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            touches = counting(root, kill_at)
-            audited(root)
-            os.write(writing, str(touches[0]).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as said:
-        told = said.read()
-    _, status = os.waitpid(child, 0)
-    died = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    assert died or told, "the child ended without a word"
-    return died, int(told or 0)
 
+    def run() -> int:
+        touches = counting(root, kill_at)
+        audited(root)
+        return touches()
 
-def counting(root: Path, kill_at: int) -> list[int]:
-    """Count touches in this process, which dies just before touch `kill_at`."""
-    touches = [0]
-
-    def touch() -> None:
-        touches[0] += 1
-        if touches[0] == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def audit(name: str, arguments: tuple[object, ...]) -> None:
-        if name == "open":
-            path, mode = arguments[0], arguments[1]
-            writes = isinstance(mode, str) and any(letter in mode for letter in "wax+")
-        else:
-            path, writes = (arguments[0] if arguments else None), name in CHANGES
-        if writes and isinstance(path, (str, Path)) and str(path).startswith(str(root)):
-            touch()
-
-    def commit(_: Connection) -> None:
-        touch()
-
-    sys.addaudithook(audit)
-    event.listen(Engine, "commit", commit)
-    return touches
+    died, said = children.in_child(run)
+    return died, int(said or 0)
 
 
 @pytest.fixture

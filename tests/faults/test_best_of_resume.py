@@ -1,13 +1,12 @@
 """RAFT cut short anywhere, while it draws and while it learns, and gone on with: the same bits."""
 
-import os
 import random
 import re
-import signal
 import time
 from pathlib import Path
 
 import pytest
+from tests.faults.children import Child
 from tests.faults.training_runs import left_behind
 from tests.training_fixtures import (
     PROMPTS,
@@ -95,13 +94,10 @@ def test_killed_at_random_times_it_ends_as_if_never_killed(
 ) -> None:
     chance = random.Random(1)
     for _ in range(8):
-        child = os.fork()
-        if child == 0:
-            run(tmp_path)
-            os._exit(0)
+        child = Child.start(lambda: run(tmp_path))
         time.sleep(chance.uniform(0.05, 0.4))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        child.kill()
+        child.end()
     run(tmp_path)
     assert left_behind(tmp_path) == whole
 

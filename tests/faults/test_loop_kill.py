@@ -1,38 +1,29 @@
 """`kill -9` anywhere in the loop: it goes on to the same weights, judgements and figures."""
 
-import os
 import random
-import signal
-import subprocess
-import sys
-from contextlib import suppress
+import time
 from pathlib import Path
 
 import pytest
-from tests.faults import loop_process
+from tests.faults.children import Child, counting, in_child
 from tests.toy_loop import make_toy, outcome
 
-import assent
+from assent.rounds.loop import run_loop
 from assent.store import Project, check_project
+from assent.types import SilentProgress
 
-PROGRAM = Path(loop_process.__file__)
 
-
-def start(root: Path, kill_at: int = 0) -> subprocess.Popen[str]:
-    source = str(Path(assent.__file__).parents[1])
-    return subprocess.Popen(
-        [sys.executable, str(PROGRAM), str(root), str(kill_at)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"},
-    )
+def run(root: Path, kill_at: int = 0) -> int:
+    """Run the loop, or die on the way; how many touches of the disk it took."""
+    touches = counting(root, kill_at)
+    run_loop(root, rounds=None, progress=SilentProgress())
+    return touches()
 
 
 def finish(root: Path) -> int:
     """Run to the end; how many touches of the disk it took."""
-    said, complaint = (process := start(root)).communicate()
-    assert process.returncode == 0, complaint
+    died, said = in_child(lambda: run(root))
+    assert not died
     return int(said)
 
 
@@ -45,10 +36,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
 
 def die(root: Path, kill_at: int) -> bool:
     """Run until touch `kill_at`; whether it came before the end."""
-    process = start(root, kill_at)
-    _, complaint = process.communicate()
-    assert process.returncode in (0, -signal.SIGKILL), complaint
-    return process.returncode != 0
+    return in_child(lambda: run(root, kill_at)).died
 
 
 def require_same(root: Path, undisturbed: Path) -> None:
@@ -95,10 +83,9 @@ def test_kills_at_any_moment_change_nothing(
     root = make_toy(tmp_path / "killed")
     chance = random.Random(seed)
     for _ in range(6):
-        process = start(root)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=chance.uniform(2, 8))
-        process.kill()
-        process.communicate()
+        child = Child.start(lambda: run(root))
+        time.sleep(chance.uniform(0, 6))
+        child.kill()
+        child.end()
     finish(root)
     require_same(root, expected)

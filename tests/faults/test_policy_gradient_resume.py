@@ -1,12 +1,11 @@
 """RLOO, GRPO and PPO-ptx cut short anywhere and gone on with: the same bits in every file."""
 
-import os
 import random
-import signal
 import time
 from pathlib import Path
 
 import pytest
+from tests.faults.children import Child
 from tests.faults.training_runs import left_behind
 from tests.training_fixtures import (
     PROMPTS,
@@ -92,14 +91,10 @@ def test_killed_at_random_times_and_resumed_is_as_if_never_killed(
     chance = random.Random(2)
     killed = 0
     for _ in range(6):
-        child = os.fork()
-        if child == 0:
-            run(tmp_path, name)
-            os._exit(0)
+        child = Child.start(lambda: run(tmp_path, name))
         time.sleep(chance.uniform(0.05, 0.4))
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        killed += os.WIFSIGNALED(status)
+        child.kill()
+        killed += child.end().died
     run(tmp_path, name)
     assert killed
     assert left_behind(tmp_path) == whole[name]

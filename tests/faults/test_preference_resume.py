@@ -4,12 +4,11 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.faults.children import in_child
 from tests.faults.training_runs import STEPS, left_behind
 from tests.training_fixtures import (
     LETTERS,
@@ -28,7 +27,6 @@ from assent.training.preference import train_preference
 from assent.training.run_folder import RunFolder
 from assent.types import MarkedResponse, PreferencePair, Progress
 
-ROOT = Path(__file__).parents[2]
 STAGES = ("dpo", "dpo-lora", "dpo-simpo", "kto", "kto-lora")
 GIVEN = {"batch_size": 4, "micro_batch_size": 3, "checkpoint_every": 5, "optimiser": optimiser()}
 
@@ -111,15 +109,7 @@ def test_interrupted_before_and_after_the_first_state_and_resumed(
 def test_killed_and_resumed(
     stage: str, tmp_path: Path, whole: Callable[[str], dict[str, object]]
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.test_preference_resume", stage, str(tmp_path)],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert in_child(lambda: run_stage(stage, tmp_path, _kill_at(8))).died
     run_stage(stage, tmp_path)
     assert left_behind(tmp_path) == whole(stage)
 
@@ -149,7 +139,3 @@ def _kill_at(step: int) -> Watched:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return Watched(after)
-
-
-if __name__ == "__main__":
-    run_stage(sys.argv[1], Path(sys.argv[2]), _kill_at(8))

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +19,8 @@ from tests.faults.training_runs import (
     STAGES,
     STEPS,
     VARIANTS,
+    killed,
+    killed_at_random,
     left_behind,
     run_stage,
     stop_before_the_end,
@@ -53,7 +54,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dic
     return files
 
 
-def in_a_process(*words: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def in_a_process(*words: str, prefix: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*prefix, sys.executable, "-m", "tests.faults.training_runs", *words],
         check=False,
@@ -89,8 +90,7 @@ def test_killed_after_step_five_and_resumed_is_as_if_never_killed(
     stage: str, tmp_path: Path, undisturbed: Callable[[str], dict[str, object]]
 ) -> None:
     shown = "5" if stage == "ppo" else "6"  # PPO saves before it shows a step, the others after
-    done = in_a_process("killed", stage, str(tmp_path), shown)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    killed(stage, tmp_path, int(shown))
     assert (tmp_path / STATE_5 / "state.json").exists()
     assert not (tmp_path / "run" / "model").exists()
     stop_before_the_end(stage, tmp_path)
@@ -101,9 +101,7 @@ def test_killed_after_step_five_and_resumed_is_as_if_never_killed(
 def test_killed_at_random_times_and_resumed_is_as_if_never_killed(
     stage: str, tmp_path: Path, undisturbed: Callable[[str], dict[str, object]]
 ) -> None:
-    done = in_a_process("random", stage, str(tmp_path), "1")
-    assert done.returncode == 0, done.stderr
-    assert len(re.findall(r"killed after \d+\n", done.stdout)) == 8
+    assert len(killed_at_random(stage, tmp_path, 1)) == 8
     stop_before_the_end(stage, tmp_path)
     assert left_behind(tmp_path) == undisturbed(stage)
 

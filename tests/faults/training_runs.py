@@ -1,7 +1,5 @@
 """Stages of eleven steps that can be killed: called by the tests, and run as a process of its own.
 
-    python -m tests.faults.training_runs killed STAGE FOLDER STEP    kill -9 as STEP is shown
-    python -m tests.faults.training_runs random STAGE FOLDER SEED    kill -9 at eight random times
     python -m tests.faults.training_runs full-disk STAGE FOLDER      no room for step 10's state
 
 A state is saved after steps 5 and 10; the eleventh step leaves that of step 10 to be looked at.
@@ -16,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.faults.children import Child, in_child
 from tests.training_fixtures import (
     LETTERS,
     PROMPTS,
@@ -111,28 +110,27 @@ def left_behind(folder: Path) -> dict[str, object]:
     return found
 
 
-def _killed(stage: str, folder: Path, step: int) -> None:
+def killed(stage: str, folder: Path, step: int) -> None:
+    """A child runs a stage and is killed as a step is shown."""
+
     def after(done: int) -> None:
         if done == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    run_stage(stage, folder, Watched(after))
+    assert in_child(lambda: run_stage(stage, folder, Watched(after))).died
 
 
-def _killed_at_random(stage: str, folder: Path, seed: int) -> None:
-    """Children of one process, because importing torch takes longer than a whole run."""
-    chance = random.Random(seed)
+def killed_at_random(stage: str, folder: Path, seed: int) -> list[int]:
+    """Eight children, each killed at a random time; the lines of metrics there are after each."""
+    chance, found = random.Random(seed), []
     for _ in range(8):
-        child = os.fork()
-        if child == 0:
-            stop_before_the_end(stage, folder)
-            os._exit(0)
+        child = Child.start(lambda: stop_before_the_end(stage, folder))
         time.sleep(chance.uniform(0.0, 0.15))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        child.kill()
+        child.end()
         metrics = folder / "run" / "metrics.jsonl"
-        lines = metrics.read_text().count("\n") if metrics.exists() else 0
-        print("killed after", lines, flush=True)  # noqa: T201 - the test reads it
+        found.append(metrics.read_text().count("\n") if metrics.exists() else 0)
+    return found
 
 
 def _full_disk(stage: str, folder: Path) -> None:
@@ -164,10 +162,4 @@ def _full_disk(stage: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    what, which, where = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-    if what == "killed":
-        _killed(which, where, int(sys.argv[4]))
-    elif what == "random":
-        _killed_at_random(which, where, int(sys.argv[4]))
-    else:
-        _full_disk(which, where)
+    _full_disk(sys.argv[2], Path(sys.argv[3]))
