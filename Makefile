@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-WORKERS ?= 2
+WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -15,7 +15,8 @@ PEERS := .venv-peers
 TRL := 1.16.0
 ENCODER := 0.1.0
 
-# One thread a process: runs repeat to the last bit, and two test workers do not fight over cores.
+# One thread a process: runs repeat to the last bit, and test workers do not fight over cores. There
+# is one more of them than cores, as some wait for the disk or for a process.
 test test-all cover: export OMP_NUM_THREADS = 1
 
 .PHONY: help setup demo real peers bench bench-quick bench-gold growth test test-all lint types layers cover fmt docs lock clean
@@ -39,7 +40,7 @@ demo: setup ## the whole loop in the embedded world, written to ./demo
 	$(BIN)/assent demo --out demo
 
 test: lint types layers ## all checks and every test but the long ones
-	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not slow" --cov --cov-report=term
+	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not slow"
 
 test-all: lint types layers ## `make test` and the long learning, load and speed tests
 	$(PYTEST) -n $(WORKERS) --dist loadgroup
