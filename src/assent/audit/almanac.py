@@ -2,14 +2,13 @@
 
 The probability of everything outside the grammar is kept as one more outcome. Exact, given the
 prompts: gold (an answer off the grammar is worth -1 whatever it says), the shares of behaviours,
-the grammar's mass. Lower bounds, because texts off the grammar are lumped: KL to the reference,
-entropy, KL to the optimum. The proxy takes the mean reward of off-grammar texts sampled from the
-reference for that outcome.
+the grammar's mass, and among answers of the grammar KL to the optimum. Lower bounds, because texts
+off the grammar are lumped: KL to the reference, entropy. The proxy takes the mean reward of
+off-grammar texts sampled from the reference for that outcome.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import log
 
 import numpy as np
 import torch
@@ -147,14 +146,16 @@ class AlmanacMeasure:
     def _to_optimum(
         self, policy: PreTrainedModel, rewards: "RoundRewards", beta: float | None
     ) -> float | None:
+        """KL between policy and tilted reference, each given an answer of the grammar.
+
+        What the optimum gives to other texts would rest on the few that the reference was heard to
+        say: one with a high reward among them would take most of it.
+        """
         if not beta:
             return None
-        # The lumped outcome weighs pi0(off) * mean exp(r / beta) over the texts sampled for it.
-        off = beta * (torch.logsumexp(rewards.off / beta, 0) - log(len(rewards.off)))
-        lumped = torch.cat([rewards.train, off.expand(len(rewards.train), 1)], dim=1)
-        optimum = tilt(self.train_reference, lumped, beta)
-        logprobs = self._logprobs(self.train_candidates, policy)
-        return float((logprobs.exp() * (logprobs - optimum)).sum(1).mean())
+        optimum = tilt(self.train_reference[:, :-1], rewards.train, beta)
+        policy_on = self._logprobs(self.train_candidates, policy)[:, :-1].log_softmax(1)
+        return float((policy_on.exp() * (policy_on - optimum)).sum(1).mean())
 
     def _logprobs(self, candidates: Candidates, model: PreTrainedModel) -> Tensor:
         """Log-probabilities of the answers and, last, of everything else.

@@ -362,7 +362,8 @@ _TABLE: Final = (
     Metric(
         "policy/kl_to_optimum_nats",
         "nats",
-        "KL to the optimum for this reward model and KL coefficient, on training prompts.",
+        "KL to the optimum for this reward model and KL coefficient, on training prompts, "
+        "among answers of the grammar.",
         _TRAJECTORY,
     ),
 )

@@ -47,12 +47,12 @@ INTERVALS = {
 LIMITS = [
     "Exact for the measured prompts: gold, the behaviours and the grammar's share, since all 270 "
     "answers are enumerated and any other text is worth -1.",
-    "Lower bounds: KL to the reference, entropy and KL to the optimum lump all texts outside the "
-    "grammar into one outcome.",
+    "Lower bounds: KL to the reference and entropy lump all texts outside the grammar into one "
+    "outcome.",
     "Approximate: the proxy takes for that outcome the mean reward of the reference's own "
-    "off-grammar samples, and the optimum their exponential mean.",
+    "off-grammar samples.",
     "The optimum is the one for that round's reward model and that KL coefficient, on training "
-    "prompts.",
+    "prompts; the distance to it is among answers of the grammar, and exact.",
 ]
 
 
