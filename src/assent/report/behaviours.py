@@ -76,8 +76,8 @@ BEHAVIOURS: Final = (
     Behaviour(
         "kl_to_optimum_nats",
         "KL to the optimum",
-        "On training prompts: from the best policy there is for this reward model and this KL "
-        "coefficient.",
+        "On training prompts, among the answers that are enumerated: from the best policy there "
+        "is for this reward model and this KL coefficient.",
         "nats",
     ),
 )
