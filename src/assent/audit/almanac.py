@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.audit.reward_accuracy import Rule, longest
 from assent.models.candidates import Candidates
-from assent.models.checkpoints import weights_digest
+from assent.models.checkpoints import weights_hash
 from assent.models.reward_ensembles import LearnedReward
 from assent.models.tokens import encode_responses
 from assent.objectives.tilting import tilt
@@ -163,7 +163,7 @@ class AlmanacMeasure:
         Those of the reference and of the weights asked last are kept: PPO begins at the reference,
         and a round at the weights at which the one before has ended.
         """
-        weights = weights_digest(model)
+        weights = weights_hash(model, adapter=True)
         if weights not in self._known:
             reference = dict(list(self._known.items())[:1])
             self._known = {**reference, weights: {}}

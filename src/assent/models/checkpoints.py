@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.models.lora import ADAPTER_FOLDER, Adapter
@@ -34,12 +35,15 @@ def save_model(
         adapter.save(folder / ADAPTER_FOLDER)
 
 
-def weights_digest(model: PreTrainedModel) -> str:
-    """SHA-256 of all weights in memory with their names, shapes and kinds of number."""
+def weights_hash(model: nn.Module, *, adapter: bool) -> str:
+    """SHA-256 of a model's weights, with those of an adapter in it or without them."""
     digest = hashlib.sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}\n".encode())
-        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name and not adapter:
+            continue
+        digest.update(name.replace(".base_layer", "").encode())
+        content = parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(content.numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -16,11 +16,12 @@ import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from assent.config.files import whole_folder, write_file
 from assent.errors import ModelError
+from assent.models.checkpoints import weights_hash
 from assent.models.lora import Adapter
 from assent.models.scoring import chunks, score
 from assent.models.tokens import encode_prompts, encode_responses, join
@@ -150,19 +151,9 @@ class Reference:
             (one.response for one in examples),
             [str(reader)],
         )
-        return hashlib.sha256(f"{tokens} {weights_hash(self._model)}".encode()).hexdigest()
-
-
-def weights_hash(model: nn.Module) -> str:
-    """SHA-256 of a model's own weights; those of an adapter in it are left out."""
-    digest = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        if ".lora_" in name:
-            continue
-        digest.update(name.replace(".base_layer", "").encode())
-        content = parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        digest.update(content.numpy().tobytes())
-    return digest.hexdigest()
+        return hashlib.sha256(
+            f"{tokens} {weights_hash(self._model, adapter=False)}".encode()
+        ).hexdigest()
 
 
 def _kept(folder: Path, given: str) -> Tensor | None:
